@@ -1,0 +1,1 @@
+"""Data sets shipped with robuststat; read them through ``robuststat.datasets``."""

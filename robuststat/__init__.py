@@ -1,0 +1,31 @@
+"""Statistical inference when one of the inputs of an analysis cannot be trusted.
+
+Public names are resolved on first use (PEP 562), so that ``import robuststat`` loads none of
+numba, statsmodels, cvxpy, formulaic or matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("robuststat")
+
+# public name -> module that defines it
+_EXPORTS: dict[str, str] = {}
+_MODULES = ("datasets", "simulation", "surrogate", "testing")
+
+__all__ = ["__version__", *_EXPORTS, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"robuststat.{name}")
+    raise AttributeError(f"module 'robuststat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

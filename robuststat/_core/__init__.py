@@ -1,0 +1,1 @@
+"""What every family shares: intake, moments, variances, cross-fitting, streaming."""

@@ -1,0 +1,82 @@
+"""Exceptions and warnings; every message says what is wrong, with which value, and what to do."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+__all__ = [
+    "CollinearityError",
+    "ConvergenceWarning",
+    "DataError",
+    "DroppedRowsWarning",
+    "IdentificationError",
+    "NotFittedError",
+    "OverlapWarning",
+    "ParameterError",
+    "PrivacyBudgetError",
+    "PrivacyWarning",
+    "RobuststatError",
+    "RoleError",
+    "SmallClusterWarning",
+    "warn",
+]
+
+
+class RobuststatError(Exception):
+    """Mix-in carried by every error the package raises on purpose."""
+
+
+class DataError(RobuststatError, ValueError):
+    """The data passed to ``fit`` or ``predict`` cannot be used as they are."""
+
+
+class RoleError(RobuststatError, ValueError):
+    """A role (such as ``prediction`` or ``treatment``) is missing or contradicts another one."""
+
+
+class ParameterError(RobuststatError, ValueError):
+    """A constructor or method argument has a value outside its allowed set."""
+
+
+class IdentificationError(RobuststatError, ValueError):
+    """The data do not determine the parameters."""
+
+
+class CollinearityError(IdentificationError, np.linalg.LinAlgError):
+    """Some columns of a design are linear combinations of others."""
+
+
+class PrivacyBudgetError(RobuststatError, ValueError):
+    """A release would spend more privacy budget than is left."""
+
+
+class DroppedRowsWarning(UserWarning):
+    """Rows with missing values were left out."""
+
+
+class OverlapWarning(UserWarning):
+    """Some probabilities or weights are so extreme that few rows decide the answer."""
+
+
+class SmallClusterWarning(UserWarning):
+    """Too few clusters for cluster-robust inference to be trusted."""
+
+
+class PrivacyWarning(UserWarning):
+    """A result is not private, or its guarantee is weaker than it looks."""
+
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that called into the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
