@@ -1,0 +1,1 @@
+"""Designs with known truth, and the Monte Carlo runner that checks estimators against it."""
