@@ -1,0 +1,316 @@
+"""Cross-fitting: folds, out-of-fold predictions of nuisance functions, repetitions.
+
+Folds never split a cluster, are stratified on the rows that can train, and every seed is drawn
+before any work starts, so that results do not depend on ``n_jobs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from robuststat._core.errors import DataError, ParameterError, SmallClusterWarning, warn
+from robuststat._core.progress import progress
+from robuststat._core.types import Array, BoolArray, IntArray
+
+Split = tuple[IntArray, IntArray]
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceTask:
+    """One nuisance function to be learnt.
+
+    Attributes
+    ----------
+    name : str
+        Key of the predictions.
+    learner : estimator
+        Any scikit-learn regressor or classifier; a classifier predicts the probability of 1.
+    features : ndarray of shape (n, q)
+        Inputs, known for all rows.
+    target : ndarray of shape (n,)
+        What is learnt; read only where ``usable``.
+    usable : ndarray of bool of shape (n,)
+        Rows that can train.
+    weights : ndarray of shape (n,) or None
+        Passed on to learners that take ``sample_weight``.
+    """
+
+    name: str
+    learner: Any
+    features: Array
+    target: Array
+    usable: BoolArray
+    weights: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """Out-of-fold predictions.
+
+    Attributes
+    ----------
+    predictions : dict of str to ndarray of shape (n_rep, n)
+        For every row the prediction of learners that did not see its fold.
+    fold_id : ndarray of shape (n_rep, n)
+        Fold of each row.
+    losses : dict of str to ndarray of shape (n_rep, n_folds)
+        Mean squared error (Brier score for probabilities) on the usable rows of each fold.
+    seeds : ndarray of shape (n_rep,)
+        Seeds of the partitions.
+    """
+
+    predictions: dict[str, Array]
+    fold_id: IntArray
+    losses: dict[str, Array]
+    seeds: IntArray
+
+
+def make_folds(
+    n_rows: int,
+    cv: Any,
+    n_rep: int,
+    rng: np.random.Generator,
+    *,
+    groups: IntArray | None = None,
+    strata: IntArray | None = None,
+) -> tuple[list[list[Split]], IntArray]:
+    """Partitions for ``n_rep`` repetitions.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    cv : int, splitter, or list of (train, test)
+        With ``n_rep`` > 1 a list must hold one such list a repetition.
+    n_rep : int
+        Repetitions.
+    rng : numpy.random.Generator
+        Source of one seed a repetition.
+    groups : ndarray of shape (n,) or None
+        Clusters that stay together.
+    strata : ndarray of shape (n,) or None
+        Codes to be spread evenly over folds.
+
+    Returns
+    -------
+    splits : list of list of (train, test)
+        Row positions.
+    seeds : ndarray of shape (n_rep,)
+        Seed of each partition.
+    """
+    seeds = rng.integers(0, 2**31 - 1, size=n_rep)
+    if isinstance(cv, (list, tuple)):
+        nested = cv if _is_nested(cv) else [cv]
+        if len(nested) != n_rep:
+            raise ParameterError(
+                f"cv holds {len(nested)} partitions but n_rep={n_rep}. Pass one list of "
+                "(train, test) pairs for each repetition."
+            )
+        return [_user_splits(pairs, n_rows) for pairs in nested], seeds
+    if hasattr(cv, "split"):
+        rows = np.zeros((n_rows, 1))
+        repeated = [list(_seeded(cv, s).split(rows, strata, groups)) for s in seeds]
+        return [_user_splits(pairs, n_rows) for pairs in repeated], seeds
+    n_folds = _fold_count(int(cv), n_rows, groups)
+    ids = [_fold_ids(n_rows, n_folds, np.random.default_rng(s), groups, strata) for s in seeds]
+    splits = [
+        [(np.flatnonzero(one != k), np.flatnonzero(one == k)) for k in range(n_folds)]
+        for one in ids
+    ]
+    return splits, seeds
+
+
+def cross_fit(
+    tasks: Sequence[NuisanceTask],
+    splits: list[list[Split]],
+    seeds: IntArray,
+    rng: np.random.Generator,
+    *,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> CrossFit:
+    """Fit every task on the training part of every fold and predict its test part.
+
+    Parameters
+    ----------
+    tasks : sequence of NuisanceTask
+        What to learn.
+    splits, seeds
+        From ``make_folds``.
+    rng : numpy.random.Generator
+        Source of the learners' seeds.
+    n_jobs : int or None
+        Parallel jobs of joblib.
+    verbose : int
+        Draws a progress bar when positive.
+
+    Returns
+    -------
+    CrossFit
+
+    Raises
+    ------
+    DataError
+        When the training part of a fold holds too few usable rows or one class only.
+    """
+    n_rep, n_rows = len(splits), tasks[0].target.shape[0]
+    n_folds = max(len(pairs) for pairs in splits)
+    learner_seeds = rng.integers(0, 2**31 - 1, size=(n_rep, n_folds, len(tasks)))
+    jobs = [
+        (r, k, t) for r in range(n_rep) for k in range(len(splits[r])) for t in range(len(tasks))
+    ]
+    for r, k, t in jobs:
+        _check_training(tasks[t], splits[r][k][0], r, k)
+    work = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_fit_predict)(tasks[t], *splits[r][k], int(learner_seeds[r, k, t]))
+        for r, k, t in jobs
+    )
+    predictions = {task.name: np.full((n_rep, n_rows), np.nan) for task in tasks}
+    losses = {task.name: np.full((n_rep, n_folds), np.nan) for task in tasks}
+    done = progress(work, len(jobs), "cross-fitting", enabled=verbose > 0)
+    for (r, k, t), (predicted, loss) in zip(jobs, done, strict=True):
+        predictions[tasks[t].name][r, splits[r][k][1]] = predicted
+        losses[tasks[t].name][r, k] = loss
+    fold_id = np.empty((n_rep, n_rows), dtype=np.int64)
+    for r, pairs in enumerate(splits):
+        for k, (_, test) in enumerate(pairs):
+            fold_id[r, test] = k
+    return CrossFit(predictions, fold_id, losses, seeds)
+
+
+def _fit_predict(
+    task: NuisanceTask, train: IntArray, test: IntArray, seed: int
+) -> tuple[Array, float]:
+    rows = train[task.usable[train]]
+    learner = _seeded(clone(task.learner), seed)
+    keywords = {}
+    if task.weights is not None and has_fit_parameter(learner, "sample_weight"):
+        keywords["sample_weight"] = task.weights[rows]
+    learner.fit(task.features[rows], task.target[rows], **keywords)
+    inputs = task.features[test]
+    if hasattr(learner, "predict_proba"):
+        column = int(np.flatnonzero(learner.classes_ == 1)[0])
+        predicted = learner.predict_proba(inputs)[:, column]
+    else:
+        predicted = learner.predict(inputs)
+    predicted = np.asarray(predicted, dtype=np.float64).ravel()
+    if not np.isfinite(predicted).all():
+        raise DataError(
+            f"The learner {learner!r} predicts values of {task.name!r} that are not finite."
+        )
+    seen = task.usable[test]
+    if not seen.any():
+        return predicted, float("nan")
+    return predicted, float(np.mean((task.target[test][seen] - predicted[seen]) ** 2))
+
+
+def _seeded(estimator: Any, seed: int) -> Any:
+    """Give every open ``random_state`` of an estimator or splitter its seed."""
+    if not hasattr(estimator, "get_params"):
+        if getattr(estimator, "random_state", 0) is None and getattr(estimator, "shuffle", True):
+            import copy
+
+            estimator = copy.copy(estimator)
+            estimator.random_state = seed
+        return estimator
+    open_seeds = {
+        key: seed
+        for key, value in estimator.get_params(deep=True).items()
+        if (key == "random_state" or key.endswith("__random_state")) and value is None
+    }
+    return estimator.set_params(**open_seeds) if open_seeds else estimator
+
+
+def _check_training(task: NuisanceTask, train: IntArray, repetition: int, fold: int) -> None:
+    target = task.target[train[task.usable[train]]]
+    where = f"fold {fold + 1} of repetition {repetition + 1}, variable {task.name!r}"
+    if target.size < 2:
+        raise DataError(
+            f"The training part of {where} has {target.size} labelled rows; at least 2 are "
+            "needed. Use fewer folds (cv=2) or more labels."
+        )
+    if hasattr(task.learner, "predict_proba"):
+        values = np.unique(target)
+        if not np.isin(values, (0.0, 1.0)).all():
+            raise ParameterError(
+                f"The learner {task.learner!r} is a classifier, but {task.name!r} is not 0/1 "
+                f"(it takes values such as {values[0]:g} and {values[-1]:g}). Use a regressor."
+            )
+        if values.size < 2:
+            raise DataError(
+                f"The training part of {where} has one class only ({values[0]:g}). Use fewer "
+                "folds, more labels, or a regressor such as learner='ols'."
+            )
+
+
+def _is_nested(cv: Sequence[Any]) -> bool:
+    """Whether ``cv`` is a list of lists of pairs rather than a list of pairs."""
+    first = cv[0] if len(cv) else ()
+    return bool(len(first)) and isinstance(first[0], (list, tuple)) and len(first[0]) == 2
+
+
+def _user_splits(pairs: Any, n_rows: int) -> list[Split]:
+    splits = []
+    covered = np.zeros(n_rows, dtype=np.int64)
+    for train, test in pairs:
+        train_rows, test_rows = np.asarray(train), np.asarray(test)
+        if train_rows.dtype == bool:
+            train_rows, test_rows = np.flatnonzero(train_rows), np.flatnonzero(test_rows)
+        if test_rows.size and (test_rows.max() >= n_rows or test_rows.min() < 0):
+            raise ParameterError(f"cv names row {test_rows.max()}, but there are {n_rows} rows.")
+        covered[test_rows] += 1
+        if np.intersect1d(train_rows, test_rows).size:
+            raise ParameterError("A fold of cv tests on rows it trains on. Make them disjoint.")
+        splits.append((train_rows.astype(np.int64), test_rows.astype(np.int64)))
+    if (covered != 1).any():
+        row = int(np.flatnonzero(covered != 1)[0])
+        raise ParameterError(
+            f"The test parts of cv must hold every row exactly once; row {row} is in "
+            f"{covered[row]} of them."
+        )
+    return splits
+
+
+def _fold_count(cv: int, n_rows: int, groups: IntArray | None) -> int:
+    if groups is None:
+        return min(cv, n_rows)
+    n_groups = int(groups.max()) + 1
+    if n_groups < 2:
+        raise DataError("Cross-fitting needs at least 2 clusters to keep them apart; got 1.")
+    if n_groups >= 2 * cv:
+        return cv
+    n_folds = max(2, n_groups // 2)
+    if n_folds < cv:
+        warn(
+            f"{n_groups} clusters are few for cv={cv}: {n_folds} folds are used instead.",
+            SmallClusterWarning,
+        )
+    return n_folds
+
+
+def _fold_ids(
+    n_rows: int,
+    n_folds: int,
+    rng: np.random.Generator,
+    groups: IntArray | None,
+    strata: IntArray | None,
+) -> IntArray:
+    """Deal shuffled units to folds in turn, stratum after stratum: sizes differ by at most 1."""
+    n_units = n_rows if groups is None else int(groups.max()) + 1
+    unit_strata = np.zeros(n_units, dtype=np.int64)
+    if strata is not None and groups is None:
+        unit_strata = strata
+    elif strata is not None and groups is not None:
+        np.maximum.at(unit_strata, groups, strata)
+    order = rng.permutation(n_units)
+    order = order[np.argsort(unit_strata[order], kind="stable")]
+    fold_of_unit = np.empty(n_units, dtype=np.int64)
+    fold_of_unit[order] = np.arange(n_units) % n_folds
+    return fold_of_unit if groups is None else fold_of_unit[groups]

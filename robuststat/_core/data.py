@@ -1,0 +1,427 @@
+"""Intake: whatever the user passes becomes one frozen RoleData of plain arrays.
+
+Frames of any library are read through narwhals; roles are arrays or column names; outcome,
+covariates and roles share one complete-case mask, counted per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from robuststat._core.design import ArrayDesign
+from robuststat._core.errors import (
+    DataError,
+    DroppedRowsWarning,
+    ParameterError,
+    RoleError,
+    warn,
+)
+from robuststat._core.formula import (
+    INTERCEPT,
+    FormulaDesign,
+    ParsedFormula,
+    bind_formula,
+    evaluate_outcome,
+    parse_formula,
+    quoted_sum,
+)
+from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by, is_column_name
+from robuststat._core.table import Codes, Table, as_table, to_float
+from robuststat._core.types import Array, BoolArray
+
+OutcomeKind = Literal["numeric", "labels", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleData:
+    """The rows an estimator works on.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, k)
+        Design matrix, C-contiguous; cells that depend on a predicted covariate are NaN in the
+        rows where it is not known.
+    names : tuple of str
+        Names of the design columns.
+    y : ndarray of shape (n,) or None
+        Outcome (NaN where not known), or labels of any type when the family asked for labels.
+    outcome : str
+        Name of the outcome.
+    roles : dict
+        Role -> float array, bool array, Codes, or DataFrame, as in ``ROLE_KINDS``.
+    weights : ndarray of shape (n,) or None
+        Sample weights.
+    clusters : Codes or None
+        Dependence groups.
+    cluster_name : str
+        Name of the cluster column, "" when an array was given.
+    kept : ndarray of bool of shape (n_in,)
+        Which input rows are used.
+    n_dropped_by : dict of str to int
+        Missing values that cost rows, by column.
+    design : ArrayDesign or FormulaDesign
+        How to make the design matrix again from other rows.
+    frame : DataFrame or None
+        Columns a formula is computed from.
+    """
+
+    X: Array
+    names: tuple[str, ...]
+    y: Any
+    outcome: str
+    roles: dict[str, Any]
+    weights: Array | None
+    clusters: Codes | None
+    cluster_name: str
+    kept: BoolArray
+    n_dropped_by: dict[str, int]
+    design: ArrayDesign | FormulaDesign
+    frame: pd.DataFrame | None = field(default=None)
+
+    def rebuild(self, replace: Mapping[str, Array]) -> Array:
+        """Design matrix with the values of some covariates replaced, of shape (n, k)."""
+        if isinstance(self.design, FormulaDesign):
+            assert self.frame is not None
+            return self.design.matrix(self.frame.assign(**replace))
+        matrix = self.X.copy()
+        for name, values in replace.items():
+            matrix[:, self.design.affected(name)[0]] = values
+        return matrix
+
+
+def read_data(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    roles: Mapping[str, Any],
+    sample_weight: Any = None,
+    clusters: Any = None,
+    outcome_kind: OutcomeKind = "numeric",
+    outcome_may_miss: bool = False,
+    predicted: Sequence[str] = (),
+    formula: str | None = None,
+    fit_intercept: bool = True,
+    missing: str | None = None,
+) -> RoleData:
+    """Validate the arguments of ``fit`` and return the rows to work on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Receives ``n_features_in_`` and ``feature_names_in_``.
+    X, y : array or frame, array or column name
+        As passed to ``fit``; ``X`` may be None when the model has no covariates (then the roles
+        say how many rows there are).
+    roles : mapping
+        Role -> array, column name, list of names, mapping of these, or None.
+    sample_weight, clusters : array, column name or None
+        Roles every family has.
+    outcome_kind : {"numeric", "labels", "none"}
+        Whether the outcome is read as numbers, kept as it is, or not read.
+    outcome_may_miss : bool
+        Whether a missing outcome is legitimate (not labelled) or costs the row.
+    predicted : sequence of str
+        Covariates whose missing values are legitimate for the same reason.
+    formula : str or None
+        Model formula; then X is a frame.
+    fit_intercept : bool
+        Whether a column of ones is put in front (without formula).
+    missing : {"raise", "drop", None}
+        What a missing value in an observed column does; None means raise without and drop with a
+        formula.
+
+    Returns
+    -------
+    RoleData
+
+    Raises
+    ------
+    DataError, RoleError, ParameterError
+        With the name of the argument, the offending value or count, and what to do.
+    """
+    X, table, n_rows = _open(estimator, X, y, roles)
+    reader = RoleReader(table, n_rows)
+    given = {name: value for name, value in roles.items() if value is not None}
+    values = {name: getattr(reader, ROLE_KINDS[name])(name, v) for name, v in given.items()}
+    weights = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
+    groups = None if clusters is None else reader.codes("clusters", clusters)
+    taken = {c for v in (*given.values(), sample_weight, clusters) for c in columns_named_by(v)}
+
+    parsed = _right_hand_side(table, y, taken, formula, fit_intercept, len(predicted) > 0)
+    outcome, y_values = _read_outcome(estimator, reader, y, parsed, outcome_kind)
+    if y_values is not None and not outcome_may_miss:
+        reader.note_missing(outcome, np.asarray(pd.isna(y_values)))
+    raw, frame = _covariates(estimator, reader, X, table, parsed, taken, y, predicted)
+    kept, dropped = _complete_rows(reader, n_rows, missing or ("drop" if formula else "raise"))
+    if dropped:
+        y_values = None if y_values is None else y_values[kept]
+        weights = None if weights is None else weights[kept]
+        groups = None if groups is None else groups.take(kept)
+        values = {name: _take(value, kept) for name, value in values.items()}
+        frame = None if frame is None else frame[kept].reset_index(drop=True)
+        raw = None if raw is None else raw[kept]
+    _check_weights(weights)
+    if parsed is not None:
+        assert frame is not None
+        design: ArrayDesign | FormulaDesign
+        design, matrix = bind_formula(parsed, frame)
+        _check_stateful(design, predicted)
+    else:
+        assert raw is not None
+        columns = _covariate_names(estimator, raw.shape[1])
+        names = (INTERCEPT, *columns) if fit_intercept else columns
+        design = ArrayDesign(names, columns, fit_intercept)
+        matrix = design.matrix(raw)
+    _check_finite(matrix, design, predicted)
+    return RoleData(
+        X=matrix,
+        names=design.names,
+        y=y_values,
+        outcome=outcome,
+        roles=values,
+        weights=weights,
+        clusters=groups,
+        cluster_name=clusters if isinstance(clusters, str) else "",
+        kept=kept,
+        n_dropped_by=dropped,
+        design=design,
+        frame=frame,
+    )
+
+
+def _open(estimator: Any, X: Any, y: Any, roles: Mapping[str, Any]) -> tuple[Any, Any, int]:
+    """Table or validated array, and the number of rows."""
+    if X is None:
+        n_rows = _rows_without_covariates(y, roles)
+        return np.empty((n_rows, 0)), None, n_rows
+    table = as_table(X)
+    if table is not None:
+        if table.n_rows == 0:
+            raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        return X, table, table.n_rows
+    array = validate_data(
+        estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1
+    )
+    return array, None, array.shape[0]
+
+
+def _rows_without_covariates(y: Any, roles: Mapping[str, Any]) -> int:
+    for value in (y, *roles.values()):
+        part = next(iter(value.values()), None) if isinstance(value, Mapping) else value
+        if part is not None and not is_column_name(part):
+            return int(np.shape(part)[0])
+    raise DataError("X is None and no other argument says how many rows there are. Pass y.")
+
+
+def _right_hand_side(
+    table: Table | None,
+    y: Any,
+    taken: set[str],
+    formula: str | None,
+    fit_intercept: bool,
+    has_predicted: bool,
+) -> ParsedFormula | None:
+    """Formula of the user, or one written for a frame with categorical covariates."""
+    if formula is not None:
+        if table is None:
+            raise DataError(
+                "formula= needs a data frame with named columns as X; got an array or list."
+            )
+        if not fit_intercept:
+            raise ParameterError(
+                "fit_intercept=False has no effect with a formula. Write '- 1' in the formula."
+            )
+        return parse_formula(formula, table.names)
+    if table is None:
+        return None
+    columns = _plain_covariates(table, y, taken)
+    if all(table.numeric(c) for c in columns):
+        return None
+    return parse_formula(quoted_sum(columns, fit_intercept), table.names)
+
+
+def _plain_covariates(table: Table, y: Any, taken: set[str]) -> tuple[str, ...]:
+    skip = taken | ({y} if isinstance(y, str) else set())
+    return tuple(c for c in table.names if c not in skip)
+
+
+def _read_outcome(
+    estimator: Any, reader: RoleReader, y: Any, parsed: ParsedFormula | None, kind: OutcomeKind
+) -> tuple[str, Any]:
+    if kind == "none":
+        return "", None
+    if parsed is not None and parsed.outcome is not None:
+        if y is not None:
+            raise RoleError(
+                f"The outcome is given twice: by y and by the formula ({parsed.outcome!r}). "
+                "Leave y out, or remove the left-hand side."
+            )
+        assert reader.table is not None
+        if not parsed.outcome_is_column:
+            frame = reader.table.pandas(parsed.outcome_columns)
+            return parsed.outcome, evaluate_outcome(parsed, frame)
+        y = parsed.outcome
+    if y is None:
+        raise DataError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    name = y if isinstance(y, str) else str(getattr(y, "name", None) or "y")
+    if isinstance(y, str):
+        values: Any = reader.column("y", y)
+    else:
+        values = y.to_numpy() if type(y).__module__.split(".")[0] in ("polars", "pyarrow") else y
+        values = column_or_1d(values, warn=True)
+        if values.shape[0] != reader.n_rows:
+            raise DataError(
+                f"Found input variables with inconsistent numbers of samples: X has "
+                f"{reader.n_rows} rows, y has {values.shape[0]}."
+            )
+        values = y.reset_index(drop=True) if isinstance(y, pd.Series) else values
+    if kind == "labels":
+        return name, np.asarray(values)
+    numbers = to_float(values, f"y ({name})" if name != "y" else "y")
+    if np.isinf(numbers).any():
+        raise DataError(
+            f"Input y contains infinity or a value too large for float64 "
+            f"(first at row {np.flatnonzero(np.isinf(numbers))[0]}). Remove or recode it."
+        )
+    return name, numbers
+
+
+def _covariates(
+    estimator: Any,
+    reader: RoleReader,
+    X: Any,
+    table: Table | None,
+    parsed: ParsedFormula | None,
+    taken: set[str],
+    y: Any,
+    predicted: Sequence[str],
+) -> tuple[Array | None, pd.DataFrame | None]:
+    """Covariates as an array, or as the frame a formula is computed from; notes missing cells."""
+    if parsed is not None:
+        assert table is not None
+        frame = table.pandas(parsed.columns)
+        for name, column in frame.items():
+            if name not in predicted:
+                reader.note_missing(str(name), column.isna().to_numpy())
+        _remember_features(estimator, parsed.columns)
+        return None, frame
+    if table is None:
+        array = X
+        names = tuple(f"x{j}" for j in range(array.shape[1]))
+        if hasattr(estimator, "feature_names_in_"):
+            names = tuple(estimator.feature_names_in_)
+        elif array.shape[1] == 0:
+            estimator.n_features_in_ = 0
+    else:
+        names = _plain_covariates(table, y, taken)
+        array = np.empty((table.n_rows, len(names)))
+        for j, name in enumerate(names):
+            array[:, j] = to_float(table.series(name), name)
+        _remember_features(estimator, names)
+    unknown = [name for name in predicted if name not in names]
+    if unknown:
+        raise RoleError(
+            f"prediction names {', '.join(map(repr, unknown))}, which is neither the outcome 'y' "
+            f"nor a covariate. The covariates are {', '.join(names)}."
+        )
+    if not np.isfinite(array.sum()):
+        for j, name in enumerate(names):
+            if np.isinf(array[:, j]).any():
+                row = np.flatnonzero(np.isinf(array[:, j]))[0]
+                raise DataError(f"Column {name!r} of X holds infinity (inf), first at row {row}.")
+            if name not in predicted:
+                reader.note_missing(name, np.isnan(array[:, j]))
+    return array, None
+
+
+def _remember_features(estimator: Any, names: Sequence[str]) -> None:
+    estimator.feature_names_in_ = np.asarray(names, dtype=object)
+    estimator.n_features_in_ = len(names)
+
+
+def _covariate_names(estimator: Any, n_columns: int) -> tuple[str, ...]:
+    names = getattr(estimator, "feature_names_in_", None)
+    return tuple(f"x{j}" for j in range(n_columns)) if names is None else tuple(names)
+
+
+def _complete_rows(
+    reader: RoleReader, n_rows: int, policy: str
+) -> tuple[BoolArray, dict[str, int]]:
+    kept = np.ones(n_rows, dtype=bool)
+    if not reader.missing:
+        return kept, {}
+    counts = {name: int(mask.sum()) for name, mask in reader.missing.items()}
+    for mask in reader.missing.values():
+        kept &= ~mask
+    if policy == "raise":
+        name, count = next(iter(counts.items()))
+        first = int(np.flatnonzero(reader.missing[name])[0])
+        more = f" ({len(counts) - 1} more columns have some)" if len(counts) > 1 else ""
+        raise DataError(
+            f"Column {name!r} has {count} missing values (NaN), first at row {first}{more}. "
+            "Fill or remove these rows, or set missing='drop' to leave them out."
+        )
+    if not kept.any():
+        raise DataError(f"No complete row is left; missing values by column: {counts}.")
+    n_dropped = int(n_rows - kept.sum())
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    warn(f"{n_dropped} of {n_rows} rows dropped for missing values: {listed}.", DroppedRowsWarning)
+    return kept, counts
+
+
+def _take(value: Any, kept: BoolArray) -> Any:
+    if isinstance(value, Codes):
+        return value.take(kept)
+    if isinstance(value, dict):
+        return {key: _take(inner, kept) for key, inner in value.items()}
+    if isinstance(value, pd.DataFrame):
+        return value[kept].reset_index(drop=True)
+    return value[kept]
+
+
+def _check_weights(weights: Array | None) -> None:
+    if weights is None:
+        return
+    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    if bad.size:
+        raise DataError(
+            f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
+            f"{weights[bad[0]]:g}). Weights must be finite and >= 0."
+        )
+    if not weights.any():
+        raise DataError("sample_weight is zero for every row.")
+
+
+def _check_stateful(design: FormulaDesign, predicted: Sequence[str]) -> None:
+    for name in predicted:
+        term = design.stateful_use(name)
+        if term is not None:
+            raise ParameterError(
+                f"The term {term!r} estimates a transformation from {name!r}, which is known for "
+                "labelled rows only. Use a fixed transformation such as I(x / 10)."
+            )
+
+
+def _check_finite(
+    matrix: Array, design: ArrayDesign | FormulaDesign, predicted: Sequence[str]
+) -> None:
+    """A formula can make new non-finite values (log of zero) out of complete columns."""
+    if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):
+        return
+    legitimate = {j for name in predicted for j in design.affected(name)}
+    for j, name in enumerate(design.names):
+        bad = np.flatnonzero(~np.isfinite(matrix[:, j]))
+        if bad.size and j not in legitimate:
+            raise DataError(
+                f"The term {name!r} has {bad.size} values that are not finite (first at used row "
+                f"{bad[0]}). Check its logarithms, roots and divisions."
+            )

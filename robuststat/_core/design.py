@@ -1,0 +1,76 @@
+"""Design matrices of plain covariates, and of rows that come after the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import validate_data
+
+from robuststat._core.errors import DataError
+from robuststat._core.formula import FormulaDesign
+from robuststat._core.table import as_table, to_float
+from robuststat._core.types import Array, BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDesign:
+    """Covariates used as they are, with or without a column of ones in front."""
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    intercept: bool
+
+    def matrix(self, X: Array) -> Array:
+        """Design matrix of the covariates ``X`` (n, p), of shape (n, k)."""
+        if not self.intercept:
+            return np.ascontiguousarray(X)
+        design = np.empty((X.shape[0], X.shape[1] + 1))
+        design[:, 0] = 1.0
+        design[:, 1:] = X
+        return design
+
+    def affected(self, column: str) -> list[int]:
+        """Position of the design column that holds ``column``."""
+        return [self.columns.index(column) + int(self.intercept)]
+
+
+def new_design_matrix(estimator: Any, design: ArrayDesign | FormulaDesign, X: Any) -> Array:
+    """Design matrix of rows passed to ``predict``, of shape (n, k)."""
+    table = as_table(X)
+    if isinstance(design, FormulaDesign):
+        if table is None:
+            raise DataError("The model was fitted on a frame with a formula: pass a data frame.")
+        absent = [c for c in design.columns if c not in table]
+        if absent:
+            raise DataError(f"X lacks the columns {', '.join(absent)} that the formula needs.")
+        frame = table.pandas(design.columns)
+        _refuse_missing({str(n): c.isna().to_numpy() for n, c in frame.items()})
+        return design.matrix(frame)
+    if (
+        table is not None
+        and all(c in table for c in design.columns)
+        and len(table.names) != len(design.columns)
+    ):
+        # The raw frame of fit, with outcome and role columns still in it.
+        columns = [to_float(table.series(c), c) for c in design.columns]
+        array = np.column_stack(columns) if columns else np.empty((table.n_rows, 0))
+    elif table is not None and not isinstance(X, pd.DataFrame):
+        frame = table.pandas(table.names)
+        array = validate_data(estimator, frame, reset=False, dtype=np.float64)
+    else:
+        array = validate_data(estimator, X, reset=False, dtype=np.float64)
+    _refuse_missing({c: np.isnan(array[:, j]) for j, c in enumerate(design.columns)})
+    return design.matrix(array)
+
+
+def _refuse_missing(masks: Mapping[str, BoolArray]) -> None:
+    for name, mask in masks.items():
+        if mask.any():
+            raise DataError(
+                f"Column {name!r} has {int(mask.sum())} missing values (NaN), first at row "
+                f"{int(np.flatnonzero(mask)[0])}. Predictions need complete rows."
+            )

@@ -1,0 +1,192 @@
+"""Base class of every estimator: configuration in, one result object out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from robuststat._core.data import RoleData
+from robuststat._core.design import new_design_matrix
+from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.formula import INTERCEPT
+from robuststat._core.params import Check, check_parameters
+from robuststat._core.table import as_table, to_codes, to_float
+from robuststat._core.types import Array
+from robuststat._core.vcov import meat, small_sample
+from robuststat.result import InferenceResult, WaldTest
+
+
+class InferenceEstimator(BaseEstimator):
+    """Scikit-learn estimator whose fit ends in an :class:`~robuststat.result.InferenceResult`.
+
+    Subclasses list their parameter checks in ``_parameter_checks``, read data with
+    ``read_data``, compute with module-level functions, and call ``_store``. Tables, intervals
+    and tests are answered by the result; nothing of that is written per estimator.
+
+    Attributes
+    ----------
+    result_ : InferenceResult
+        Estimates, variance, and what is to be known about them.
+    coef_ : ndarray
+        Coefficients without the intercept.
+    intercept_ : float
+        Intercept; 0.0 when the model has none.
+    vcov_ : ndarray of shape (k, k)
+        Variance of all parameters, in the order of ``result_.names``.
+    std_error_ : ndarray of shape (k,)
+        Standard errors in the same order.
+    """
+
+    _parameter_checks: ClassVar[Mapping[str, Check]] = {}
+
+    result_: InferenceResult
+
+    def _check_parameters(self) -> None:
+        check_parameters(
+            type(self).__name__, self._parameter_checks, self.get_params(deep=False)
+        )
+
+    def _missing_role(self, role: str, X: Array, y: Any) -> Any:
+        """Raise that an obligatory role is missing; tests override this to invent one."""
+        raise RoleError(
+            f"{type(self).__name__}.fit needs {role}=. Pass an array of {X.shape[0]} values, or "
+            "a column name when X is a data frame."
+        )
+
+    def _store(self, result: InferenceResult, data: RoleData) -> Self:
+        self.result_ = result
+        self.design_ = data.design
+        names = list(result.names)
+        position = names.index(INTERCEPT) if INTERCEPT in names else None
+        estimate = np.array(result.estimate)
+        self.intercept_ = 0.0 if position is None else float(estimate[position])
+        self.coef_ = estimate if position is None else np.delete(estimate, position)
+        self.vcov_ = np.array(result.vcov)
+        self.std_error_ = np.array(result.std_error)
+        self.converged_ = bool(result.diagnostics.get("converged", True))
+        self.n_iter_ = int(result.diagnostics.get("n_iter", 1))
+        return self
+
+    def _linear_predictor(self, X: Any) -> Array:
+        check_is_fitted(self, "result_")
+        return new_design_matrix(self, self.design_, X) @ np.asarray(self.result_.estimate)
+
+    def summary(self, level: float = 0.95, **options: Any) -> Any:
+        """Readable account of the fit; see :meth:`InferenceResult.summary`."""
+        check_is_fitted(self, "result_")
+        return self.result_.summary(level=level, **options)
+
+    def tidy(
+        self, conf_int: bool = True, level: float = 0.95, exponentiate: bool = False
+    ) -> pd.DataFrame:
+        """One row a term; see :meth:`InferenceResult.tidy`."""
+        check_is_fitted(self, "result_")
+        return self.result_.tidy(conf_int=conf_int, level=level, exponentiate=exponentiate)
+
+    def glance(self) -> pd.DataFrame:
+        """One row for the whole fit; see :meth:`InferenceResult.glance`."""
+        check_is_fitted(self, "result_")
+        return self.result_.glance()
+
+    def confint(self, level: float = 0.95, kind: str = "pointwise") -> pd.DataFrame:
+        """Confidence intervals; see :meth:`InferenceResult.confint`."""
+        check_is_fitted(self, "result_")
+        return self.result_.confint(level=level, kind=kind)
+
+    def wald_test(self, R: Any = None, r: Any = 0) -> WaldTest:
+        """Test linear restrictions; see :meth:`InferenceResult.wald_test`."""
+        check_is_fitted(self, "result_")
+        return self.result_.wald_test(R, r)
+
+    def contrast(self, matrix: Any, names: Any = None) -> InferenceResult:
+        """Linear combinations of coefficients; see :meth:`InferenceResult.contrast`."""
+        check_is_fitted(self, "result_")
+        return self.result_.contrast(matrix, names=names)
+
+    def plot(self, **options: Any) -> Any:
+        """Coefficient plot; see :meth:`InferenceResult.plot`."""
+        check_is_fitted(self, "result_")
+        return self.result_.plot(**options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able content of the result; see :meth:`InferenceResult.to_dict`."""
+        check_is_fitted(self, "result_")
+        return self.result_.to_dict()
+
+    def augment(self, X: Any, y: Any = None) -> pd.DataFrame:
+        """Rows with fitted values.
+
+        Parameters
+        ----------
+        X : array or frame
+            Rows with the covariates of the model.
+        y : array of shape (n,) or str, optional
+            Outcome, for residuals; a column name when X is a frame.
+
+        Returns
+        -------
+        DataFrame
+            The columns of ``X`` and ``.fitted`` (unit of the outcome), ``.se_fit`` (its standard
+            error), and ``.resid`` when ``y`` is given.
+        """
+        check_is_fitted(self, "result_")
+        design = new_design_matrix(self, self.design_, X)
+        fitted, slope = self._mean_and_slope(design @ np.asarray(self.result_.estimate))
+        variance = np.einsum("ij,jk,ik->i", design, np.asarray(self.result_.vcov), design)
+        table = as_table(X)
+        if table is None:
+            names = getattr(self.design_, "columns", ())
+            frame = pd.DataFrame(np.asarray(X, dtype=np.float64), columns=list(names))
+        else:
+            frame = table.pandas(table.names)
+        frame[".fitted"] = fitted
+        frame[".se_fit"] = slope * np.sqrt(np.maximum(variance, 0.0))
+        if y is not None:
+            values = table.series(y) if isinstance(y, str) and table is not None else y
+            frame[".resid"] = to_float(values, "y") - fitted
+        return frame
+
+    def _mean_and_slope(self, eta: Array) -> tuple[Array, Array]:
+        """Mean of the outcome and its derivative at a linear predictor."""
+        return eta, np.ones_like(eta)
+
+    def refit_vcov(self, kind: str, clusters: Any = None) -> InferenceResult:
+        """Return the result with another kind of standard errors, without fitting again.
+
+        Parameters
+        ----------
+        kind : {"HC0", "HC1", "CR0", "CR1"}
+            Variance.
+        clusters : array of shape (n,), optional
+            Groups, for the CR kinds.
+
+        Raises
+        ------
+        ParameterError
+            When the fit did not keep its influence values, or kind and clusters do not fit.
+        """
+        check_is_fitted(self, "result_")
+        influence = self.result_.influence
+        if influence is None:
+            raise ParameterError(
+                "refit_vcov needs the influence of every row. Fit with keep_influence=True."
+            )
+        codes = None
+        n_clusters = None
+        if clusters is not None:
+            groups, _ = to_codes(clusters, "clusters")
+            codes, n_clusters = groups.codes, len(groups.levels)
+        if kind.startswith("CR") != (codes is not None):
+            raise ParameterError(f"kind={kind!r} and clusters do not fit: pass clusters for CR.")
+        n, k = influence.shape
+        small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
+        vcov = small.factor * meat(influence, clusters=codes).matrix / n
+        return replace(
+            self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters
+        )

@@ -1,0 +1,344 @@
+"""The steps of a fit in order: labels, predictions, root and variance, result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robuststat._core.crossfit import CrossFit
+from robuststat._core.data import RoleData
+from robuststat._core.errors import ConvergenceWarning, ParameterError, RoleError, warn
+from robuststat._core.glm import GLMFamily
+from robuststat._core.table import to_float
+from robuststat._core.types import Array
+from robuststat._core.vcov import check_clusters, small_sample
+from robuststat.result import InferenceResult
+from robuststat.surrogate._diagnostics import design_effect, gold_only
+from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
+from robuststat.surrogate._problem import (
+    OUTCOME,
+    Problem,
+    build_problem,
+    gold_values,
+    moments_of,
+    predict_columns,
+    predicted_columns,
+    surrogates_by_column,
+    warn_complete,
+)
+from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
+from robuststat.surrogate._tuning import fit_tuned
+from robuststat.surrogate._words import (
+    SE_WORDS,
+    assumptions,
+    effective_line,
+    labelling_line,
+    prediction_line,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Constructor parameters that the computation needs, as plain values."""
+
+    learner: Any
+    cv: Any
+    n_rep: int
+    design: Any
+    normalize_prob: bool
+    prob_terms: Any
+    variance: Any
+    population: str
+    tuning: Any
+    vcov: Any
+    use_t: bool
+    keep_influence: bool
+    tol: float
+    max_iter: int
+    random_state: Any
+    n_jobs: int | None
+    verbose: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Everything the result is made of.
+
+    Attributes
+    ----------
+    theta, vcov : ndarray of shape (k,) and (k, k)
+        Aggregated over repetitions.
+    fits : list of RepetitionFit
+        One a repetition.
+    predictions : CrossFit
+        Predictions behind them.
+    spec : VarianceSpec
+        Kind of variance.
+    vcov_type : str
+        Name of the variance for the summary.
+    df : float
+        Degrees of freedom.
+    effect : ndarray of shape (k,)
+        Design effect.
+    """
+
+    theta: Array
+    vcov: Array
+    fits: list[RepetitionFit]
+    predictions: CrossFit
+    spec: VarianceSpec
+    vcov_type: str
+    df: float
+    effect: Array
+
+
+def read_problem(
+    data: RoleData,
+    family: GLMFamily,
+    options: Options,
+    prediction: Any,
+    classes: tuple[Any, Any] | None,
+) -> Problem:
+    """Labels, probabilities and designs of the rows (2.1).
+
+    Parameters
+    ----------
+    data : RoleData
+        Rows with numeric outcome; roles resolved.
+    family : GLMFamily
+        Model.
+    options : Options
+        Constructor parameters.
+    prediction : DataFrame, dict of DataFrame, or None
+        The resolved role ``prediction``.
+    classes : tuple or None
+        Labels of a binary outcome.
+    """
+    predicted = predicted_columns(prediction, data.outcome)
+    targets = gold_values(data, predicted)
+    labeled = read_labelled(
+        data.roles.get("labeled"),
+        {data.outcome if n == OUTCOME else n: ~np.isnan(v) for n, v in targets.items()},
+        data.X.shape[0],
+    )
+    labelling = make_labelling(
+        labeled,
+        prob=data.roles.get("sample_prob"),
+        design=options.design,
+        strata=data.roles.get("strata"),
+        weights=data.weights,
+        normalize=options.normalize_prob,
+        terms=_probability_terms(data, options.prob_terms),
+    )
+    warn_complete(labelling)
+    surrogates = surrogates_by_column(prediction, predicted)
+    return build_problem(data, family, labelling, targets, surrogates, classes)
+
+
+def _probability_terms(data: RoleData, names: Any) -> Array | None:
+    """Intercept and the named columns: terms of the model of the labelling probabilities."""
+    if names is None:
+        return None
+    columns = [np.ones(data.X.shape[0])]
+    features = data.roles.get("features")
+    for name in names:
+        if name in data.names:
+            column = data.X[:, data.names.index(name)]
+        elif features is not None and name in features:
+            column = to_float(features[name], name)
+        else:
+            raise ParameterError(
+                f"prob_terms names {name!r}, which is neither a column of the design "
+                f"({', '.join(data.names)}) nor of features."
+            )
+        if np.isnan(column).any():
+            raise ParameterError(
+                f"prob_terms names {name!r}, which is not known for every row. Use columns that "
+                "were observed before labelling."
+            )
+        columns.append(column)
+    return np.column_stack(columns)
+
+
+def variance_spec(
+    data: RoleData, labelling: Labelling, options: Options
+) -> tuple[VarianceSpec, str, float]:
+    """Kind of variance with its small-sample factor: spec, its name, degrees of freedom."""
+    clusters, psu = data.clusters, data.roles.get("psu")
+    kind = _variance_kind(options)
+    n, k = data.X.shape
+    if kind == "finite":
+        if psu is not None or options.vcov is not None:
+            raise ParameterError(
+                "population='finite' has its own variance: only the labelling of single rows is "
+                "random. Leave psu and vcov out, or use population='superpopulation'."
+            )
+        df = float(labelling.n_labeled - k) if options.use_t else np.inf
+        return VarianceSpec("finite"), "finite corpus", df
+    if psu is not None:
+        if clusters is not None or options.vcov is not None:
+            raise RoleError("psu replaces clusters and vcov: pass one of them only.")
+        strata = data.roles.get("strata")
+        n_strata = 1 if strata is None else len(strata.levels)
+        spec = VarianceSpec(kind, psu=psu, strata=strata)
+        return spec, "survey", float(len(psu.levels) - n_strata)
+    name = options.vcov or ("HC0" if clusters is None else "CR0")
+    if name.startswith("CR") != (clusters is not None):
+        raise ParameterError(
+            f"vcov={options.vcov!r} and clusters={'None' if clusters is None else 'given'} do "
+            "not fit: CR0 and CR1 need clusters, HC0 and HC1 ignore dependence within them."
+        )
+    n_clusters = None if clusters is None else len(clusters.levels)
+    if n_clusters is not None:
+        check_clusters(n_clusters)
+    small = small_sample(name, n_obs=n, n_params=k, n_clusters=n_clusters)
+    df = small.df
+    if options.use_t:
+        df = float(labelling.n_labeled - k)
+        if clusters is not None:
+            df = float(np.unique(clusters.codes[labelling.rows]).size - 1)
+    return VarianceSpec(kind, clusters=clusters, factor=small.factor), name, df
+
+
+def _variance_kind(options: Options) -> Any:
+    if options.population == "finite":
+        return "finite"
+    if options.variance == "design" and not options.normalize_prob and options.prob_terms is None:
+        warn(
+            "variance='design' does not hold for probabilities used as given "
+            "(normalize_prob=False): variance='robust' is used instead."
+        )
+        return "robust"
+    return options.variance
+
+
+def estimate(problem: Problem, options: Options) -> Estimate:
+    """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
+    data, labelling = problem.data, problem.labelling
+    spec, name, df = variance_spec(data, labelling, options)
+    learner = options.learner
+    if labelling.complete:
+        # Weights are one everywhere: predictions cancel, so none are made.
+        filled = {column: values[None, :] for column, values in problem.targets.items()}
+        n = data.X.shape[0]
+        predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
+    else:
+        predictions = predict_columns(
+            problem,
+            learner,
+            cv=options.cv,
+            n_rep=options.n_rep,
+            random_state=options.random_state,
+            n_jobs=options.n_jobs,
+            verbose=options.verbose,
+        )
+    fits: list[RepetitionFit] = []
+    moments = None
+    for r in range(predictions.fold_id.shape[0]):
+        moments = moments_of(problem, {c: p[r] for c, p in predictions.predictions.items()})
+        if options.tuning is not None and not labelling.complete:
+            fits.append(
+                fit_tuned(moments, spec, options.tuning, tol=options.tol, max_iter=options.max_iter)
+            )
+            continue
+        fits.append(
+            fit_repetition(
+                moments,
+                spec,
+                start=fits[-1].theta if fits else None,
+                tol=options.tol,
+                max_iter=options.max_iter,
+                influence=options.keep_influence,
+            )
+        )
+    assert moments is not None
+    theta, vcov = aggregate(fits)
+    gold = gold_only(moments, spec, options.tol, options.max_iter)
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, design_effect(gold, vcov))
+
+
+def make_result(
+    problem: Problem, options: Options, found: Estimate, *, method: str, estimand: str, call: str
+) -> InferenceResult:
+    """Result object with everything the reader should know."""
+    data, labelling = problem.data, problem.labelling
+    converged = all(fit.convergence.converged for fit in found.fits)
+    if not converged:
+        failed = [fit.convergence for fit in found.fits if not fit.convergence.converged]
+        warn(
+            f"{len(failed)} of {len(found.fits)} fits did not converge: {failed[0].message}. The "
+            "labels may separate the classes, or the columns need rescaling; do not use the "
+            "estimates.",
+            ConvergenceWarning,
+        )
+    lines = [labelling_line(labelling, options.design)]
+    if not labelling.complete:
+        lines.append(prediction_line(problem, options.learner, found.predictions))
+        effective = effective_line(found.effect, labelling.n_labeled)
+        lines += [] if effective is None else [effective]
+    grouped = found.spec.psu if found.spec.psu is not None else found.spec.clusters
+    influence = None
+    if options.keep_influence:
+        rows = [fit.influence for fit in found.fits if fit.influence is not None]
+        influence = np.mean(rows, axis=0) if rows else None
+    return InferenceResult(
+        estimate=found.theta,
+        vcov=found.vcov,
+        names=data.names,
+        df=found.df,
+        n_obs=data.X.shape[0],
+        n_clusters=None if grouped is None else len(grouped.levels),
+        vcov_type=found.vcov_type,
+        estimand=estimand,
+        method=method,
+        outcome=data.outcome,
+        diagnostics={
+            "n_dropped": int(data.kept.size - data.kept.sum()),
+            "n_dropped_by": dict(data.n_dropped_by),
+            "counts": {"Labelled": labelling.n_labeled},
+            "cluster_name": data.cluster_name,
+            "se_note": SE_WORDS[found.spec.kind],
+            "lines": lines,
+            "notes": _notes(data, labelling, options, found),
+            "assumptions": assumptions(problem, found.spec),
+            "converged": converged,
+            "n_iter": max(fit.convergence.n_iter for fit in found.fits),
+            "glance": {"n_labeled": labelling.n_labeled},
+        },
+        influence=influence,
+        call=call,
+    )
+
+
+def _notes(
+    data: RoleData, labelling: Labelling, options: Options, found: Estimate
+) -> list[str]:
+    notes = []
+    low = labelling.prob[labelling.rows].min()
+    if low < 0.01:
+        count = int((labelling.prob[labelling.rows] < 0.01).sum())
+        notes.append(f"{count} labelled rows had a probability below 0.01 (min {low:.3g})")
+    if np.isnan(found.effect).all() and not labelling.complete:
+        notes.append("the expert labels alone cannot carry this model; no design effect")
+    poor = found.effect[np.isfinite(found.effect)]
+    if not labelling.complete and poor.size and poor.min() < 0.95:
+        notes.append(
+            f"for some coefficients the predictions make the estimate less precise than expert "
+            f"labels alone (design effect {poor.min():.2f}); use a learner or tuning='scalar'"
+        )
+    if found.spec.kind == "finite" and data.clusters is not None:
+        notes.append("clusters do not enter: with a finite corpus only the labelling is random")
+    if options.tuning is not None and not labelling.complete:
+        notes.append(f"predictions weighted by tuning={options.tuning!r}")
+    spread = np.array([fit.theta for fit in found.fits])
+    if spread.shape[0] > 1:
+        error = spread.std(axis=0, ddof=1) / np.sqrt(spread.shape[0])
+        share = float(np.max(error / np.sqrt(np.maximum(np.diag(found.vcov), 1e-300))))
+        if share > 0.1:
+            notes.append(
+                f"another random partition would move a coefficient by about {share:.2f} standard "
+                f"errors; raise n_rep (now {spread.shape[0]})"
+            )
+    return notes

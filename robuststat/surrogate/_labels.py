@@ -1,0 +1,326 @@
+"""Who carries an expert label, with which probability, and what that does to the variance.
+
+Numbers such as (2.5) refer to the sections of the estimator's description in the vignette
+"LLM labels without tears" and in Egami, Hinck, Stewart and Wei (2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from robuststat._core.errors import (
+    DataError,
+    OverlapWarning,
+    RoleError,
+    warn,
+)
+from robuststat._core.glm import FAMILIES
+from robuststat._core.moments import nuisance_coefficient
+from robuststat._core.optim import newton
+from robuststat._core.table import Codes
+from robuststat._core.types import Array, BoolArray, IntArray
+
+DesignName = Literal["srs", "bernoulli", "stratified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """The labelled rows and the weights that make them stand for all rows.
+
+    Attributes
+    ----------
+    labeled : ndarray of bool of shape (n,)
+        R.
+    rows : ndarray of shape (n_labeled,)
+        Positions of the labelled rows, ascending.
+    prob : ndarray of shape (n,)
+        Labelling probability after normalisation or estimation, in (0, 1].
+    ratio : ndarray of shape (n_labeled,)
+        Design weight 1 / prob of the labelled rows.
+    weights : ndarray of shape (n,) or None
+        Sample weights.
+    strata : Codes or None
+        Strata with fixed numbers of labels.
+    known : bool
+        True when ``prob`` is used exactly as given; then nothing was estimated.
+    terms : ndarray of shape (n, h) or None
+        Columns of the logit model when the probabilities were estimated.
+    effective : float
+        Kish's effective number of labels, (sum w)^2 / sum w^2.
+    """
+
+    labeled: BoolArray
+    rows: IntArray
+    prob: Array
+    ratio: Array
+    weights: Array | None
+    strata: Codes | None
+    known: bool
+    terms: Array | None
+    effective: float
+
+    @property
+    def n_labeled(self) -> int:
+        """Number of labelled rows."""
+        return int(self.rows.size)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is labelled with weight one, so that surrogates play no part."""
+        return self.rows.size == self.labeled.size and bool((self.ratio == 1.0).all())
+
+
+def read_labelled(
+    flag: Array | None, known: dict[str, BoolArray], n_rows: int
+) -> BoolArray:
+    """R: given by ``labeled``, otherwise rows in which every predicted column is present.
+
+    Parameters
+    ----------
+    flag : ndarray of shape (n,) or None
+        The role ``labeled``.
+    known : dict of str to ndarray of bool
+        For each predicted column, where its expert value is present.
+    n_rows : int
+        Number of rows.
+
+    Raises
+    ------
+    RoleError
+        When ``labeled`` contradicts the values, or no row is labelled.
+    """
+    if flag is None:
+        labeled = np.ones(n_rows, dtype=bool)
+        for present in known.values():
+            labeled &= present
+    else:
+        labeled = flag == 1.0
+        for name, present in known.items():
+            _refuse_contradiction(labeled, present, name)
+    if not labeled.any():
+        raise DataError(
+            f"No row is labelled: {', '.join(known)} is missing in all {n_rows} rows. "
+            "Pass expert labels for some rows."
+        )
+    return labeled
+
+
+def _refuse_contradiction(labeled: BoolArray, present: BoolArray, name: str) -> None:
+    extra = np.flatnonzero(~labeled & present)
+    if extra.size:
+        raise RoleError(
+            f"labeled is 0 but {name!r} is present in {extra.size} rows (first at row {extra[0]}). "
+            f"Set {name!r} to missing there, or mark these rows as labelled."
+        )
+    lacking = np.flatnonzero(labeled & ~present)
+    if lacking.size:
+        raise RoleError(
+            f"labeled is 1 but {name!r} is missing in {lacking.size} rows (first at row "
+            f"{lacking[0]}). Supply the label, or set labeled to 0 there."
+        )
+
+
+def make_labelling(
+    labeled: BoolArray,
+    *,
+    prob: Array | None,
+    design: DesignName,
+    strata: Codes | None,
+    weights: Array | None,
+    normalize: bool,
+    terms: Array | None,
+) -> Labelling:
+    """Validate the labelling design and compute the weights (2.1).
+
+    Parameters
+    ----------
+    labeled : ndarray of bool of shape (n,)
+        R.
+    prob : ndarray of shape (n,) or None
+        Known probabilities; None means equal ones (within strata for ``design="stratified"``).
+    design : {"srs", "bernoulli", "stratified"}
+        How labels were drawn.
+    strata : Codes or None
+        Strata of the design.
+    weights : ndarray of shape (n,) or None
+        Sample weights.
+    normalize : bool
+        Scale the probabilities so that their mean is the share labelled (within strata).
+    terms : ndarray of shape (n, h) or None
+        Estimate the probabilities by a logit model in these columns with the known log-odds as
+        offset.
+
+    Returns
+    -------
+    Labelling
+
+    Raises
+    ------
+    RoleError
+        When probabilities are outside (0, 1], a stratified design has no strata, or a stratum
+        has no label.
+    """
+    n = labeled.size
+    if design == "stratified" and strata is None:
+        raise RoleError("design='stratified' needs strata=: the stratum of every row.")
+    cells = strata if design == "stratified" else None
+    if prob is not None:
+        _check_probabilities(prob)
+    rows = np.flatnonzero(labeled)
+    a = np.ones(n) if weights is None else weights
+    known = False
+    if terms is not None:
+        start = np.full(n, rows.size / n) if prob is None else prob
+        used = _estimated_probabilities(labeled, start, terms, a)
+    elif prob is None or normalize:
+        used = _normalised(labeled, prob, cells, weights)
+    else:
+        used, known = prob, True
+    ratio = 1.0 / used[rows]
+    effective = _check_weights(ratio, used)
+    return Labelling(labeled, rows, used, ratio, weights, cells, known, terms, effective)
+
+
+def _check_probabilities(prob: Array) -> None:
+    bad = np.flatnonzero(~((prob > 0) & (prob <= 1)))
+    if bad.size:
+        raise RoleError(
+            f"sample_prob has {bad.size} values outside (0, 1] (min {np.nanmin(prob):g}, max "
+            f"{np.nanmax(prob):g}, first at row {bad[0]}). Pass the known labelling probability "
+            "of every row, or use sample_prob=None for equal-probability sampling."
+        )
+
+
+def _normalised(
+    labeled: BoolArray, prob: Array | None, cells: Codes | None, weights: Array | None
+) -> Array:
+    """Probabilities whose (weighted) mean equals the share labelled, stratum by stratum."""
+    n = labeled.size
+    if cells is None:
+        if weights is None:
+            share = np.count_nonzero(labeled) / n
+            mean = 1.0 if prob is None else float(prob.mean())
+        else:
+            share = float(weights[labeled].sum() / weights.sum())
+            mean = 1.0 if prob is None else float(weights @ prob / weights.sum())
+        if prob is None:
+            # One number seen n times: no memory, and code downstream needs no special case.
+            return np.broadcast_to(np.float64(share), (n,))
+        return prob * (share / mean)
+    a = np.ones(n) if weights is None else weights
+    n_cells = len(cells.levels)
+    drawn = np.bincount(cells.codes, a * labeled, n_cells)
+    if (drawn == 0).any():
+        empty = [str(cells.levels[h]) for h in np.flatnonzero(drawn == 0)]
+        raise RoleError(
+            f"{len(empty)} strata have no labelled row: {', '.join(empty[:5])}. Label some rows "
+            "there, or merge strata."
+        )
+    total = np.bincount(cells.codes, a if prob is None else a * prob, n_cells)
+    scale = (drawn / total)[cells.codes]
+    return scale if prob is None else prob * scale
+
+
+def _estimated_probabilities(labeled: BoolArray, prob: Array, terms: Array, a: Array) -> Array:
+    """Logit model of R with the known log-odds as offset: true coefficients are zero (2.5)."""
+    certain = prob >= 1.0
+    offset = np.log(prob / np.where(certain, 1.0, 1.0 - prob))
+    mean, slope = FAMILIES["logit"].mean, FAMILIES["logit"].slope
+    free = ~certain
+    design, response, weight = terms[free], labeled[free].astype(np.float64), a[free]
+
+    def score(gamma: Array) -> tuple[Array, Array]:
+        mu = mean(offset[free] + design @ gamma)
+        weighted = design * (weight * slope(mu))[:, None]
+        return design.T @ (weight * (response - mu)) / free.sum(), -(
+            weighted.T @ design
+        ) / free.sum()
+
+    gamma, _, info = newton(score, np.zeros(terms.shape[1]))
+    if not info.converged:
+        raise DataError(
+            f"The model of the labelling probabilities did not converge ({info.message}); some "
+            "terms may decide exactly who is labelled. Use fewer terms, or prob_terms=None."
+        )
+    used = np.ones_like(prob)
+    used[free] = mean(offset[free] + design @ gamma)
+    return used
+
+
+def _check_weights(ratio: Array, prob: Array) -> float:
+    """Warn about extreme weights; returns Kish's effective number of labels."""
+    effective = float(ratio.sum() ** 2 / (ratio**2).sum())
+    above = int(np.count_nonzero(prob > 1.0 + 1e-12))
+    if above:
+        warn(
+            f"{above} labelling probabilities exceed 1 after scaling to the share labelled (max "
+            f"{prob.max():.3g}). Check sample_prob, or set normalize_prob=False.",
+            OverlapWarning,
+        )
+    low = float(1.0 / ratio.max())
+    if low < 0.01 or ratio.max() > 50.0 * ratio.mean():
+        warn(
+            f"The smallest probability of a labelled row is {low:.3g} (weight {ratio.max():.3g}, "
+            f"mean weight {ratio.mean():.3g}); {ratio.size} labels are worth {effective:.0f} "
+            "equally weighted ones. Label more rows where the probability is small.",
+            OverlapWarning,
+        )
+    return effective
+
+
+def nuisance_scores(labelling: Labelling, rows: slice) -> tuple[Array, IntArray | None]:
+    """Scores of the estimated probabilities on some rows, with their stratum when stratified.
+
+    For normalised probabilities a (R - pi), one value a row; for a logit model a h (R - pi), h
+    values a row.
+    """
+    gap = labelling.labeled[rows] - labelling.prob[rows]
+    if labelling.weights is not None:
+        gap = gap * labelling.weights[rows]
+    if labelling.terms is not None:
+        return gap[:, None] * labelling.terms[rows], None
+    codes = None if labelling.strata is None else labelling.strata.codes[rows]
+    return gap[:, None], codes
+
+
+def probability_coefficient(labelling: Labelling, correction: Array) -> Array | None:
+    """What estimating the probabilities takes off the scores, of shape (r, k) (2.5).
+
+    Parameters
+    ----------
+    labelling : Labelling
+        Probabilities; None is returned when they are known.
+    correction : ndarray of shape (n_labeled, k)
+        a (m - mhat) of the labelled rows.
+
+    Notes
+    -----
+    ``nuisance_coefficient`` for this triangular system. With a constant c in pi = c pi0 it is
+    sum(a w (m - mhat)) / sum(a pi), in each stratum when stratified; with a logit model the
+    derivatives of w are -w (1 - pi) h.
+    """
+    if labelling.known:
+        return None
+    weighted = correction * labelling.ratio[:, None]
+    a = labelling.weights
+    if labelling.terms is not None:
+        h, prob = labelling.terms, labelling.prob
+        lost = weighted * (1.0 - prob[labelling.rows])[:, None]
+        information = prob * (1.0 - prob) if a is None else a * prob * (1.0 - prob)
+        cross = -lost.T @ h[labelling.rows]
+        return nuisance_coefficient(cross, -(h.T * information) @ h)
+    mass = labelling.prob if a is None else a * labelling.prob
+    if labelling.strata is None:
+        return np.asarray(weighted.sum(axis=0, keepdims=True) / mass.sum())
+    codes, n_cells = labelling.strata.codes, len(labelling.strata.levels)
+    totals = np.zeros((n_cells, correction.shape[1]))
+    np.add.at(totals, codes[labelling.rows], weighted)
+    return totals / np.bincount(codes, mass, n_cells)[:, None]
+
+
+def apply_coefficient(scores: Array, codes: IntArray | None, coefficient: Array) -> Array:
+    """Product of nuisance scores with their coefficient, row by row, of shape (m, k)."""
+    return scores @ coefficient if codes is None else scores * coefficient[codes]

@@ -1,0 +1,200 @@
+"""From the rows of one call of ``fit`` to estimating equations: plain data, no estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robuststat._core.crossfit import CrossFit, NuisanceTask, cross_fit, make_folds
+from robuststat._core.data import RoleData
+from robuststat._core.errors import CollinearityError, DataError, RoleError, warn
+from robuststat._core.glm import GLMFamily
+from robuststat._core.linalg import collinear_columns
+from robuststat._core.rng import check_rng
+from robuststat._core.table import to_float
+from robuststat._core.types import Array
+from robuststat.surrogate._labels import Labelling
+from robuststat.surrogate._learners import (
+    input_matrix,
+    passthrough_prediction,
+    resolve_learner,
+    training_strata,
+)
+from robuststat.surrogate._scores import DesignAdjustedGLM, design_gram, outcome_moments
+
+OUTCOME = "y"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Everything the estimating equations need except the predictions.
+
+    Attributes
+    ----------
+    data : RoleData
+        Rows, with numeric outcome.
+    family : GLMFamily
+        Model.
+    labelling : Labelling
+        Labels and weights.
+    targets : dict of str to ndarray of shape (n,)
+        Gold values of each predicted column (NaN where unknown); the outcome is called "y".
+    surrogates : dict of str to DataFrame
+        Surrogate columns of each predicted column.
+    features : DataFrame or None
+        Further inputs of the prediction functions.
+    classes : tuple or None
+        The two labels of a classifier's outcome.
+    X_gold : ndarray of shape (n_labeled, k)
+        Design of the labelled rows.
+    gram : ndarray of shape (k, k) or None
+        Gram matrix of the design when no covariate is predicted.
+    """
+
+    data: RoleData
+    family: GLMFamily
+    labelling: Labelling
+    targets: dict[str, Array]
+    surrogates: dict[str, pd.DataFrame]
+    features: pd.DataFrame | None
+    classes: tuple[Any, ...] | None
+    X_gold: Array
+    gram: Array | None
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Predicted covariates."""
+        return tuple(name for name in self.targets if name != OUTCOME)
+
+
+def predicted_columns(prediction: Any, outcome: str) -> tuple[str, ...]:
+    """Names of the predicted columns; the outcome is always called "y"."""
+    if not isinstance(prediction, dict):
+        return (OUTCOME,)
+    return tuple(OUTCOME if str(key) in (OUTCOME, outcome) else str(key) for key in prediction)
+
+
+def surrogates_by_column(
+    prediction: Any, predicted: tuple[str, ...]
+) -> dict[str, pd.DataFrame]:
+    """Surrogate columns of each predicted column from the resolved role."""
+    if prediction is None:
+        return {}
+    if isinstance(prediction, dict):
+        return dict(zip(predicted, prediction.values(), strict=True))
+    return {OUTCOME: prediction}
+
+
+def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
+    """Gold values of the predicted columns, NaN where not known."""
+    values = {}
+    for name in predicted:
+        if name == OUTCOME:
+            values[name] = np.asarray(data.y, dtype=np.float64)
+        elif data.frame is not None:
+            if name not in data.frame:
+                raise RoleError(
+                    f"prediction names {name!r}, which is neither the outcome nor a column of "
+                    f"the formula. Its columns are {', '.join(map(str, data.frame.columns))}."
+                )
+            values[name] = to_float(data.frame[name], name)
+        else:
+            values[name] = data.X[:, data.design.affected(name)[0]]
+    return values
+
+
+def build_problem(
+    data: RoleData,
+    family: GLMFamily,
+    labelling: Labelling,
+    targets: dict[str, Array],
+    surrogates: dict[str, pd.DataFrame],
+    classes: tuple[Any, ...] | None,
+) -> Problem:
+    """Check that the labels can carry the model and collect what does not change with g.
+
+    Raises
+    ------
+    DataError
+        When there are fewer labelled rows than coefficients plus one.
+    CollinearityError
+        When columns of the design are linearly dependent.
+    """
+    n_labeled, k = labelling.n_labeled, data.X.shape[1]
+    if n_labeled < k + 1:
+        raise DataError(
+            f"{n_labeled} labelled rows (n_samples={data.X.shape[0]}) cannot support {k} "
+            f"coefficients; at least {k + 1} are needed. Label more rows or use fewer covariates."
+        )
+    X_gold = data.X[labelling.rows]
+    covariates = [name for name in targets if name != OUTCOME]
+    gram = None if covariates else design_gram(data.X, labelling.weights)
+    report = collinear_columns(X_gold.T @ X_gold if gram is None else gram, data.names, gram=True)
+    if report.dependent:
+        raise CollinearityError(f"The design is collinear: {report.message()}")
+    features = data.roles.get("features")
+    return Problem(data, family, labelling, targets, surrogates, features, classes, X_gold, gram)
+
+
+def predict_columns(
+    problem: Problem,
+    learner: Any,
+    *,
+    cv: Any,
+    n_rep: int,
+    random_state: Any,
+    n_jobs: int | None,
+    verbose: int,
+) -> CrossFit:
+    """Predictions of every predicted column, by cross-fitting or as given (2.2)."""
+    n = problem.data.X.shape[0]
+    labelling = problem.labelling
+    if isinstance(learner, str) and learner == "passthrough":
+        given = {
+            name: passthrough_prediction(name, problem.surrogates[name], problem.classes)[None, :]
+            for name in problem.targets
+        }
+        return CrossFit(given, np.zeros((1, n), dtype=np.int64), {}, np.zeros(1, dtype=np.int64))
+    inputs = input_matrix(problem.surrogates, problem.features, problem.classes)
+    tasks = [
+        NuisanceTask(
+            name,
+            resolve_learner(learner, target[labelling.rows], labelling.n_labeled),
+            inputs,
+            target,
+            labelling.labeled,
+            labelling.weights,
+        )
+        for name, target in problem.targets.items()
+    ]
+    rng = check_rng(random_state)
+    groups = None if problem.data.clusters is None else problem.data.clusters.codes
+    strata = training_strata(labelling.labeled, problem.targets)
+    splits, seeds = make_folds(n, cv, n_rep, rng, groups=groups, strata=strata)
+    return cross_fit(tasks, splits, seeds, rng, n_jobs=n_jobs, verbose=verbose)
+
+
+def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjustedGLM:
+    """Estimating equations for one set of predictions (n,) of the predicted columns."""
+    data, labelling = problem.data, problem.labelling
+    rows = labelling.rows
+    y_hat = predictions.get(OUTCOME, data.y)
+    y_gold = np.asarray(data.y, dtype=np.float64)[rows]
+    if not problem.covariates:
+        return outcome_moments(
+            problem.family, data.X, y_hat, problem.X_gold, y_gold, labelling, problem.gram
+        )
+    X_hat = data.rebuild({name: predictions[name] for name in problem.covariates})
+    return DesignAdjustedGLM(problem.family, X_hat, y_hat, problem.X_gold, y_gold, labelling)
+
+
+def warn_complete(labelling: Labelling) -> None:
+    """Say that surrogates play no part when every row is labelled."""
+    if labelling.labeled.all():
+        warn(
+            f"All {labelling.labeled.size} rows are labelled: the predictions are not used and "
+            "the result is that of the ordinary regression with robust standard errors."
+        )

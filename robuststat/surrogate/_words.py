@@ -1,0 +1,90 @@
+"""What ``summary()`` says about a surrogate-label fit, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from robuststat._core.crossfit import CrossFit
+from robuststat._core.types import Array
+from robuststat.surrogate._diagnostics import out_of_fold_r2
+from robuststat.surrogate._labels import Labelling
+from robuststat.surrogate._learners import learner_words, resolve_learner
+from robuststat.surrogate._problem import OUTCOME, Problem
+from robuststat.surrogate._solve import VarianceSpec
+
+DESIGN_WORDS = {
+    "srs": "simple random sampling",
+    "bernoulli": "independent draws",
+    "stratified": "stratified random sampling",
+}
+SE_WORDS = {
+    "robust": "",
+    "design": "corrected for the labelling design",
+    "finite": "finite corpus: only the labelling is random",
+}
+
+
+def labelling_line(labelling: Labelling, design: str) -> str:
+    """How the labels came about."""
+    prob = labelling.prob[labelling.rows]
+    low, high = float(prob.min()), float(prob.max())
+    chance = f"{low:.4g}" if np.isclose(low, high) else f"{low:.4g} to {high:.4g}"
+    words = f"Labels: {DESIGN_WORDS[design]}, probability {chance}"
+    if labelling.terms is not None:
+        words += f", estimated by a logit model with {labelling.terms.shape[1]} terms"
+    elif labelling.known:
+        words += ", used as given"
+    if labelling.effective < 0.99 * labelling.n_labeled:
+        words += f"; effective number {labelling.effective:.0f}"
+    return words
+
+
+def prediction_line(problem: Problem, learner: Any, predictions: CrossFit) -> str:
+    """Where the predictions come from and how good they are."""
+    if isinstance(learner, str) and learner == "passthrough":
+        names = [str(f.columns[0]) for f in problem.surrogates.values()]
+        return f"Predictions: {', '.join(names)}, used as given (no learner, no folds)"
+    target = problem.targets[next(iter(problem.targets))][problem.labelling.rows]
+    used = learner_words(resolve_learner(learner, target, target.size))
+    n_rep, n_folds = next(iter(predictions.losses.values())).shape
+    quality = ", ".join(
+        f"R2 {value:.2f}" + ("" if len(problem.targets) == 1 else f" for {_name(problem, name)}")
+        for name, value in out_of_fold_r2(problem, predictions).items()
+    )
+    times = "repetition" if n_rep == 1 else "repetitions"
+    return f"Cross-fitting: {n_folds} folds x {n_rep} {times} ({used}), out-of-fold {quality}"
+
+
+def effective_line(effect: Array, n_labeled: int) -> str | None:
+    """What the labels are worth with the help of the predictions."""
+    known = effect[np.isfinite(effect)]
+    if known.size == 0:
+        return None
+    low, high = n_labeled * known.min(), n_labeled * known.max()
+    span = f"{low:,.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:,.0f} to {high:,.0f}"
+    return (
+        f"Effective labels: {n_labeled:,} expert labels with these predictions are worth {span} "
+        "alone"
+    )
+
+
+def assumptions(problem: Problem, spec: VarianceSpec) -> list[str]:
+    """What was assumed, and what was not."""
+    groups = "rows" if spec.clusters is None and spec.psu is None else "clusters"
+    said = [
+        "every row had a known, positive probability of getting an expert label, and nothing "
+        "else decided who was labelled",
+        "expert labels are the truth",
+    ]
+    if spec.kind == "finite":
+        said.append("the rows are the whole population: intervals do not reach beyond them")
+    else:
+        said.append(f"{groups} are independent draws from the population of interest")
+    said.append("NOT assumed: anything about the accuracy of the surrogate or of the learner")
+    return said
+
+
+def _name(problem: Problem, name: str) -> str:
+    return problem.data.outcome if name == OUTCOME else name
