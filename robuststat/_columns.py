@@ -1,0 +1,73 @@
+"""The vocabulary of table columns, in one place (exported by ``robuststat.result``)."""
+
+from __future__ import annotations
+
+__all__ = ["COLUMNS"]
+
+#: The vocabulary of every table the package returns: column -> meaning.
+COLUMNS: dict[str, dict[str, str]] = {
+    "tidy": {
+        "estimator": "name of the estimator in compare()",
+        "term": "coefficient name",
+        "estimate": "point estimate",
+        "std_error": "standard error",
+        "statistic": "estimate / std_error",
+        "p_value": "two-sided p-value of estimate = 0",
+        "conf_low": "lower confidence limit",
+        "conf_high": "upper confidence limit",
+        "component": "part of the model the term belongs to",
+        "outcome": "outcome or class the term belongs to",
+        "df": "degrees of freedom of the t distribution",
+    },
+    "equivalence": {
+        "term": "coefficient name",
+        "estimate": "point estimate",
+        "low": "lower equivalence bound",
+        "high": "upper equivalence bound",
+        "p_value": "larger of the two one-sided p-values",
+        "equivalent": "whether p_value < 1 - level",
+    },
+    "glance": {
+        "n_obs": "rows used",
+        "n_dropped": "rows left out because of missing values",
+        "n_clusters": "clusters, missing without clustering",
+        "df": "degrees of freedom, inf = normal",
+        "vcov_type": "kind of variance matrix",
+        "converged": "whether the solver converged; True for closed forms",
+        "n_iter": "iterations of the solver",
+        "n_labeled": "rows with an expert label",
+        "n_params": "free parameters",
+        "n_env": "environments",
+        "n_rep": "repetitions of cross-fitting",
+        "r2": "share of variance explained",
+        "adj_r2": "r2 adjusted for the number of coefficients",
+        "pseudo_r2": "McFadden's 1 - loglik / null_loglik",
+        "surrogate_r2": "share of outcome variance explained by the prediction",
+        "sigma": "residual standard deviation",
+        "loss": "value of the minimised criterion",
+        "loglik": "log-likelihood",
+        "null_loglik": "log-likelihood of the model without covariates",
+        "deviance": "minus twice the log-likelihood ratio against the saturated model",
+        "aic": "Akaike information criterion",
+        "bic": "Bayesian information criterion",
+        "design_effect": "variance relative to simple random labelling",
+        "effective_labels": "labels that would give the same precision without predictions",
+        "f_statistic": "first-stage F statistic",
+        "j_statistic": "over-identification statistic",
+        "j_p_value": "p-value of the over-identification test",
+        "lam": "penalty weight",
+        "tau": "population share of events",
+        "epsilon_spent": "privacy budget spent, epsilon",
+        "delta_spent": "privacy budget spent, delta",
+        "ess": "effective sample size of the importance weights",
+        "khat": "tail index of the importance weights",
+        "n_used": "runs of the model used",
+    },
+    "augment": {
+        ".fitted": "fitted value",
+        ".resid": "residual",
+        ".weight": "weight of the row in the estimating equation",
+        ".fold": "cross-fitting fold",
+        ".se_fit": "standard error of the fitted value",
+    },
+}
