@@ -13,7 +13,14 @@ from typing import Any
 __version__ = version("robuststat")
 
 # public name -> module that defines it
-_EXPORTS: dict[str, str] = {}
+_EXPORTS: dict[str, str] = {
+    "DSLClassifier": "robuststat.surrogate",
+    "DSLMean": "robuststat.surrogate",
+    "DSLRegressor": "robuststat.surrogate",
+    "InferenceResult": "robuststat.result",
+    "WaldTest": "robuststat.result",
+    "compare_estimators": "robuststat.surrogate",
+}
 _MODULES = ("datasets", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]

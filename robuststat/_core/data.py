@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from robuststat._core.design import ArrayDesign
+from robuststat._core.design import ArrayDesign, Design, bind_groups
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
@@ -36,6 +36,26 @@ from robuststat._core.table import Codes, Table, as_table, to_float
 from robuststat._core.types import Array, BoolArray
 
 OutcomeKind = Literal["numeric", "labels", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How the design is made from the covariates.
+
+    Attributes
+    ----------
+    formula : str or None
+        Model formula; then X is a frame.
+    fit_intercept : bool
+        Whether a column of ones is put in front of plain covariates.
+    by : tuple of str or None
+        Columns whose combinations get one indicator each; empty for a single column of ones;
+        None for no groups.
+    """
+
+    formula: str | None = None
+    fit_intercept: bool = True
+    by: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +101,7 @@ class RoleData:
     cluster_name: str
     kept: BoolArray
     n_dropped_by: dict[str, int]
-    design: ArrayDesign | FormulaDesign
+    design: Design
     frame: pd.DataFrame | None = field(default=None)
 
     def rebuild(self, replace: Mapping[str, Array]) -> Array:
@@ -106,8 +126,7 @@ def read_data(
     outcome_kind: OutcomeKind = "numeric",
     outcome_may_miss: bool = False,
     predicted: Sequence[str] = (),
-    formula: str | None = None,
-    fit_intercept: bool = True,
+    terms: Terms | None = None,
     missing: str | None = None,
 ) -> RoleData:
     """Validate the arguments of ``fit`` and return the rows to work on.
@@ -129,10 +148,8 @@ def read_data(
         Whether a missing outcome is legitimate (not labelled) or costs the row.
     predicted : sequence of str
         Covariates whose missing values are legitimate for the same reason.
-    formula : str or None
-        Model formula; then X is a frame.
-    fit_intercept : bool
-        Whether a column of ones is put in front (without formula).
+    terms : Terms or None
+        How the design is made from the covariates; None means as they are, with intercept.
     missing : {"raise", "drop", None}
         What a missing value in an observed column does; None means raise without and drop with a
         formula.
@@ -146,6 +163,7 @@ def read_data(
     DataError, RoleError, ParameterError
         With the name of the argument, the offending value or count, and what to do.
     """
+    terms = terms or Terms()
     X, table, n_rows = _open(estimator, X, y, roles)
     reader = RoleReader(table, n_rows)
     given = {name: value for name, value in roles.items() if value is not None}
@@ -153,32 +171,23 @@ def read_data(
     weights = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
     groups = None if clusters is None else reader.codes("clusters", clusters)
     taken = {c for v in (*given.values(), sample_weight, clusters) for c in columns_named_by(v)}
+    taken |= {y} if isinstance(y, str) else set()
 
-    parsed = _right_hand_side(table, y, taken, formula, fit_intercept, len(predicted) > 0)
+    parsed = _right_hand_side(table, taken, terms)
     outcome, y_values = _read_outcome(estimator, reader, y, parsed, outcome_kind)
     if y_values is not None and not outcome_may_miss:
         reader.note_missing(outcome, np.asarray(pd.isna(y_values)))
-    raw, frame = _covariates(estimator, reader, X, table, parsed, taken, y, predicted)
-    kept, dropped = _complete_rows(reader, n_rows, missing or ("drop" if formula else "raise"))
+    covariates = _read_covariates(estimator, reader, X, taken, parsed, terms, predicted)
+    policy = missing or ("raise" if terms.formula is None else "drop")
+    kept, dropped = _complete_rows(reader, n_rows, policy)
     if dropped:
-        y_values = None if y_values is None else y_values[kept]
-        weights = None if weights is None else weights[kept]
-        groups = None if groups is None else groups.take(kept)
-        values = {name: _take(value, kept) for name, value in values.items()}
-        frame = None if frame is None else frame[kept].reset_index(drop=True)
-        raw = None if raw is None else raw[kept]
+        y_values, weights, groups, values, covariates = (
+            _take(part, kept) for part in (y_values, weights, groups, values, covariates)
+        )
     _check_weights(weights)
-    if parsed is not None:
-        assert frame is not None
-        design: ArrayDesign | FormulaDesign
-        design, matrix = bind_formula(parsed, frame)
-        _check_stateful(design, predicted)
-    else:
-        assert raw is not None
-        columns = _covariate_names(estimator, raw.shape[1])
-        names = (INTERCEPT, *columns) if fit_intercept else columns
-        design = ArrayDesign(names, columns, fit_intercept)
-        matrix = design.matrix(raw)
+    n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
+    columns = _covariate_names(estimator, n_columns)
+    design, matrix = _bind(columns, covariates, parsed, terms, predicted)
     _check_finite(matrix, design, predicted)
     return RoleData(
         X=matrix,
@@ -192,7 +201,7 @@ def read_data(
         kept=kept,
         n_dropped_by=dropped,
         design=design,
-        frame=frame,
+        frame=covariates if isinstance(covariates, pd.DataFrame) else None,
     )
 
 
@@ -220,36 +229,24 @@ def _rows_without_covariates(y: Any, roles: Mapping[str, Any]) -> int:
     raise DataError("X is None and no other argument says how many rows there are. Pass y.")
 
 
-def _right_hand_side(
-    table: Table | None,
-    y: Any,
-    taken: set[str],
-    formula: str | None,
-    fit_intercept: bool,
-    has_predicted: bool,
-) -> ParsedFormula | None:
-    """Formula of the user, or one written for a frame with categorical covariates."""
-    if formula is not None:
+def _right_hand_side(table: Table | None, taken: set[str], terms: Terms) -> ParsedFormula | None:
+    """Parse the user's formula, or write one for a frame with categorical covariates."""
+    if terms.formula is not None:
         if table is None:
             raise DataError(
                 "formula= needs a data frame with named columns as X; got an array or list."
             )
-        if not fit_intercept:
+        if not terms.fit_intercept:
             raise ParameterError(
                 "fit_intercept=False has no effect with a formula. Write '- 1' in the formula."
             )
-        return parse_formula(formula, table.names)
-    if table is None:
+        return parse_formula(terms.formula, table.names)
+    if table is None or terms.by is not None:
         return None
-    columns = _plain_covariates(table, y, taken)
+    columns = tuple(c for c in table.names if c not in taken)
     if all(table.numeric(c) for c in columns):
         return None
-    return parse_formula(quoted_sum(columns, fit_intercept), table.names)
-
-
-def _plain_covariates(table: Table, y: Any, taken: set[str]) -> tuple[str, ...]:
-    skip = taken | ({y} if isinstance(y, str) else set())
-    return tuple(c for c in table.names if c not in skip)
+    return parse_formula(quoted_sum(columns, terms.fit_intercept), table.names)
 
 
 def _read_outcome(
@@ -295,37 +292,27 @@ def _read_outcome(
     return name, numbers
 
 
-def _covariates(
+def _read_covariates(
     estimator: Any,
     reader: RoleReader,
     X: Any,
-    table: Table | None,
-    parsed: ParsedFormula | None,
     taken: set[str],
-    y: Any,
+    parsed: ParsedFormula | None,
+    terms: Terms,
     predicted: Sequence[str],
-) -> tuple[Array | None, pd.DataFrame | None]:
-    """Covariates as an array, or as the frame a formula is computed from; notes missing cells."""
-    if parsed is not None:
-        assert table is not None
-        frame = table.pandas(parsed.columns)
-        for name, column in frame.items():
-            if name not in predicted:
-                reader.note_missing(str(name), column.isna().to_numpy())
-        _remember_features(estimator, parsed.columns)
-        return None, frame
-    if table is None:
-        array = X
-        names = tuple(f"x{j}" for j in range(array.shape[1]))
-        if hasattr(estimator, "feature_names_in_"):
-            names = tuple(estimator.feature_names_in_)
-        elif array.shape[1] == 0:
-            estimator.n_features_in_ = 0
+) -> Array | pd.DataFrame:
+    """Covariates as an array, or as the frame a formula or groups are computed from."""
+    if parsed is not None or terms.by is not None:
+        columns = parsed.columns if parsed is not None else terms.by or ()
+        return _named_columns(estimator, reader, columns, predicted)
+    if reader.table is None:
+        array = np.asarray(X)
+        names = _covariate_names(estimator, array.shape[1])
     else:
-        names = _plain_covariates(table, y, taken)
-        array = np.empty((table.n_rows, len(names)))
+        names = tuple(c for c in reader.table.names if c not in taken)
+        array = np.empty((reader.n_rows, len(names)))
         for j, name in enumerate(names):
-            array[:, j] = to_float(table.series(name), name)
+            array[:, j] = to_float(reader.table.series(name), name)
         _remember_features(estimator, names)
     unknown = [name for name in predicted if name not in names]
     if unknown:
@@ -333,14 +320,70 @@ def _covariates(
             f"prediction names {', '.join(map(repr, unknown))}, which is neither the outcome 'y' "
             f"nor a covariate. The covariates are {', '.join(names)}."
         )
+    # One pass decides that nothing is wrong; columns are looked at only when something is.
     if not np.isfinite(array.sum()):
-        for j, name in enumerate(names):
-            if np.isinf(array[:, j]).any():
-                row = np.flatnonzero(np.isinf(array[:, j]))[0]
-                raise DataError(f"Column {name!r} of X holds infinity (inf), first at row {row}.")
-            if name not in predicted:
-                reader.note_missing(name, np.isnan(array[:, j]))
-    return array, None
+        _note_columns(reader, array, names, predicted)
+    return array
+
+
+def _named_columns(
+    estimator: Any, reader: RoleReader, columns: Sequence[str], predicted: Sequence[str]
+) -> pd.DataFrame:
+    if reader.table is None:
+        if columns:
+            raise DataError(f"Groups by {', '.join(columns)} need a data frame as X.")
+        return pd.DataFrame(index=pd.RangeIndex(reader.n_rows))
+    absent = [c for c in columns if c not in reader.table]
+    if absent:
+        raise RoleError(
+            f"by={', '.join(absent)} is not a column of X. Its columns are "
+            f"{', '.join(reader.table.names[:20])}."
+        )
+    frame = reader.table.pandas(columns)
+    for name, column in frame.items():
+        if name not in predicted:
+            reader.note_missing(str(name), column.isna().to_numpy())
+    _remember_features(estimator, columns)
+    return frame
+
+
+def _note_columns(
+    reader: RoleReader, array: Array, names: Sequence[str], predicted: Sequence[str]
+) -> None:
+    for j, name in enumerate(names):
+        infinite = np.flatnonzero(np.isinf(array[:, j]))
+        if infinite.size:
+            raise DataError(
+                f"Column {name!r} of X holds infinity (inf) in {infinite.size} rows, first at row "
+                f"{infinite[0]}. Recode or remove them."
+            )
+        if name not in predicted:
+            reader.note_missing(name, np.isnan(array[:, j]))
+
+
+def _bind(
+    columns: tuple[str, ...],
+    covariates: Array | pd.DataFrame,
+    parsed: ParsedFormula | None,
+    terms: Terms,
+    predicted: Sequence[str],
+) -> tuple[Design, Array]:
+    if not isinstance(covariates, pd.DataFrame):
+        names = (INTERCEPT, *columns) if terms.fit_intercept else columns
+        plain = ArrayDesign(names, columns, terms.fit_intercept)
+        return plain, plain.matrix(covariates)
+    if parsed is None:
+        groups = bind_groups(terms.by or (), covariates)
+        return groups, groups.matrix(covariates)
+    design, matrix = bind_formula(parsed, covariates)
+    for name in predicted:
+        term = design.stateful_use(name)
+        if term is not None:
+            raise ParameterError(
+                f"The term {term!r} estimates a transformation from {name!r}, which is known for "
+                "labelled rows only. Use a fixed transformation such as I(x / 10)."
+            )
+    return design, matrix
 
 
 def _remember_features(estimator: Any, names: Sequence[str]) -> None:
@@ -379,6 +422,8 @@ def _complete_rows(
 
 
 def _take(value: Any, kept: BoolArray) -> Any:
+    if value is None:
+        return None
     if isinstance(value, Codes):
         return value.take(kept)
     if isinstance(value, dict):
@@ -401,18 +446,8 @@ def _check_weights(weights: Array | None) -> None:
         raise DataError("sample_weight is zero for every row.")
 
 
-def _check_stateful(design: FormulaDesign, predicted: Sequence[str]) -> None:
-    for name in predicted:
-        term = design.stateful_use(name)
-        if term is not None:
-            raise ParameterError(
-                f"The term {term!r} estimates a transformation from {name!r}, which is known for "
-                "labelled rows only. Use a fixed transformation such as I(x / 10)."
-            )
-
-
 def _check_finite(
-    matrix: Array, design: ArrayDesign | FormulaDesign, predicted: Sequence[str]
+    matrix: Array, design: Design, predicted: Sequence[str]
 ) -> None:
     """A formula can make new non-finite values (log of zero) out of complete columns."""
     if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):

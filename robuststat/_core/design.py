@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from robuststat._core.errors import DataError
+from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import FormulaDesign
 from robuststat._core.table import as_table, to_float
 from robuststat._core.types import Array, BoolArray
@@ -38,15 +38,70 @@ class ArrayDesign:
         return [self.columns.index(column) + int(self.intercept)]
 
 
-def new_design_matrix(estimator: Any, design: ArrayDesign | FormulaDesign, X: Any) -> Array:
+@dataclass(frozen=True, slots=True)
+class GroupDesign:
+    """One indicator for every combination of some columns; a column of ones without columns.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Such as "source[tweet]:year[2001]".
+    columns : tuple of str
+        Columns that form the groups.
+    levels : tuple of tuple
+        The combination behind each name.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    levels: tuple[tuple[Any, ...], ...]
+
+    def matrix(self, frame: pd.DataFrame) -> Array:
+        """Indicators of the rows of ``frame``, of shape (n, number of groups)."""
+        if not self.columns:
+            return np.ones((len(frame), 1))
+        position = {level: j for j, level in enumerate(self.levels)}
+        rows = list(frame[list(self.columns)].itertuples(index=False, name=None))
+        unknown = sorted({str(row) for row in rows if row not in position})
+        if unknown:
+            raise DataError(f"Groups not seen when the model was fitted: {', '.join(unknown[:5])}.")
+        design = np.zeros((len(rows), len(self.levels)))
+        design[np.arange(len(rows)), [position[row] for row in rows]] = 1.0
+        return design
+
+    def affected(self, column: str) -> list[int]:
+        """Groups are never predicted."""
+        raise ParameterError(f"Groups are formed by {self.columns}; {column!r} is not predicted.")
+
+
+def bind_groups(columns: tuple[str, ...], frame: pd.DataFrame) -> GroupDesign:
+    """Find the groups that occur in ``frame``, in sorted order."""
+    if not columns:
+        return GroupDesign(("mean",), (), ((),))
+    groups = frame[list(columns)].drop_duplicates().sort_values(list(columns))
+    levels = tuple(groups.itertuples(index=False, name=None))
+    names = tuple(
+        ":".join(f"{c}[{value}]" for c, value in zip(columns, level, strict=True))
+        for level in levels
+    )
+    return GroupDesign(names, columns, levels)
+
+
+Design = ArrayDesign | FormulaDesign | GroupDesign
+
+
+def new_design_matrix(estimator: Any, design: Design, X: Any) -> Array:
     """Design matrix of rows passed to ``predict``, of shape (n, k)."""
     table = as_table(X)
-    if isinstance(design, FormulaDesign):
+    if isinstance(design, GroupDesign) and not design.columns:
+        n_rows = validate_data(estimator, X, reset=False).shape[0] if table is None else table.n_rows
+        return design.matrix(pd.DataFrame(index=pd.RangeIndex(n_rows)))
+    if isinstance(design, FormulaDesign | GroupDesign):
         if table is None:
-            raise DataError("The model was fitted on a frame with a formula: pass a data frame.")
+            raise DataError("The model was fitted on a frame with named columns: pass one.")
         absent = [c for c in design.columns if c not in table]
         if absent:
-            raise DataError(f"X lacks the columns {', '.join(absent)} that the formula needs.")
+            raise DataError(f"X lacks the columns {', '.join(absent)} that the model needs.")
         frame = table.pandas(design.columns)
         _refuse_missing({str(n): c.isna().to_numpy() for n, c in frame.items()})
         return design.matrix(frame)

@@ -1,1 +1,7 @@
 """Regressions on surrogate labels with a few expert labels (design-based supervised learning)."""
+
+from __future__ import annotations
+
+from robuststat.surrogate._estimator import DSLClassifier, DSLMean, DSLRegressor
+
+__all__ = ["DSLClassifier", "DSLMean", "DSLRegressor"]

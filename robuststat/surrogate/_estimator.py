@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from dataclasses import replace
 
-from robuststat._core.data import RoleData, read_data
+from robuststat._core.data import RoleData, Terms, read_data
 from robuststat._core.glm import FAMILIES
 from robuststat._core.params import (
     Check,
@@ -117,6 +117,9 @@ class _SurrogateEstimator(InferenceEstimator):
     def _model_name(self) -> str:
         raise NotImplementedError
 
+    def _terms(self) -> Terms:
+        raise NotImplementedError
+
     def _words(self) -> tuple[str, str]:
         """Method and estimand, in words."""
         raise NotImplementedError
@@ -215,7 +218,8 @@ class _SurrogateEstimator(InferenceEstimator):
         """
         self._check_parameters()
         options = Options(**{name: getattr(self, name) for name in Options.__slots__})
-        outcome_names = ("y", _outcome_name(y, getattr(self, "formula", None)))
+        terms = self._terms()
+        outcome_names = ("y", _outcome_name(y, terms.formula))
         mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
         data = read_data(
             self,
@@ -234,9 +238,7 @@ class _SurrogateEstimator(InferenceEstimator):
             outcome_kind="labels" if self._labels else "numeric",
             outcome_may_miss=any(key in outcome_names for key in mapped),
             predicted=[key for key in mapped if key not in outcome_names],
-            formula=getattr(self, "formula", None),
-            fit_intercept=getattr(self, "fit_intercept", True),
-            by=getattr(self, "by", None),
+            terms=terms,
             missing=self.missing,
         )
         data, classes = self._encode_outcome(data)
@@ -253,6 +255,11 @@ class _SurrogateRegression(_SurrogateEstimator):
     """Generalised linear models: they have a formula and an intercept."""
 
     model: str
+    formula: str | None
+    fit_intercept: bool
+
+    def _terms(self) -> Terms:
+        return Terms(self.formula, self.fit_intercept)
 
     def _model_name(self) -> str:
         return self.model
@@ -625,6 +632,10 @@ class DSLMean(RegressorMixin, _SurrogateEstimator):
 
     def _model_name(self) -> str:
         return "linear"
+
+    def _terms(self) -> Terms:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
+        return Terms(by=by)
 
     def _words(self) -> tuple[str, str]:
         groups = "" if self.by is None else " by group"

@@ -75,7 +75,7 @@ class DesignAdjustedGLM:
         n = self.n_obs
         a = self.labelling.weights
         if self.pseudo_outcome is not None:
-            if self.gram is not None:
+            if self.gram is not None and self.family.name == "linear":
                 moment = _cross_product(self.X_hat, self.pseudo_outcome, a)
                 return (moment - self.gram @ theta) / n, -self.gram / n
             score, information = glm_sums(
