@@ -110,7 +110,7 @@ def _decorate(ax: Axes, rows: list[str], null: float | None, xlabel: str, legend
     # Fixed limits, so that the first term is on top and no marker touches the frame.
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_yticks(range(len(rows)), rows)
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=9)
     ax.set_xlabel(xlabel)
     ax.grid(axis="x", color="0.92", linewidth=0.8)
     ax.set_axisbelow(True)

@@ -11,6 +11,7 @@ from robuststat.report import (
     error_line,
     format_p,
     header_lines,
+    latex_table,
     significance_stars,
     text_table,
 )
@@ -247,6 +248,7 @@ def test_latex(example):
     assert "***" not in wrapped
     assert r"\label" not in example.to_latex(caption="only")
     assert r"\caption" not in example.to_latex(label="only")
+    assert "multicolumn" not in latex_table(["a"], [])
     guarded = one([1.0], [0.1], names=["[a]"]).to_latex()
     assert "\n{}[a] &" in guarded
     assert guarded.count("{") == guarded.count("}")

@@ -378,6 +378,15 @@ def test_bad_arguments_are_refused(call, message):
         call(simple())
 
 
+def test_cancelling_combination_has_zero_variance_not_rounding():
+    w = np.array([0.1, 0.3, 0.7])
+    res = simple([0.2, 0.3, 0.4], np.outer(w, w), ["a", "b", "c"])
+    contrast = res.contrast({"a": 3.0, "b": -1.0})
+    assert contrast.std_error == 0
+    assert res.wald_test("3*a = b").p_value == 0
+    assert res.contrast({"a": 1.0, "c": 1.0}).std_error == pytest.approx(0.8)
+
+
 def test_singular_joint_variance():
     res = simple(vcov=np.ones((2, 2)))
     with pytest.raises(IdentificationError, match=r"variance of the 2 tested .* has rank 1"):
