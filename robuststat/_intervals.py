@@ -78,7 +78,8 @@ def simultaneous_critical_value(
 
     A normal vector is a direction on the sphere times an independent radius. The radius is
     integrated out exactly (chi, or the root of an F for the t case) and only the direction is
-    simulated: 262,144 scrambled Sobol points leave an error of about 1e-4 or less.
+    simulated, with 262,144 scrambled Sobol points. Measured on independent normals at level .95,
+    the error is 3e-4 for 20, 4e-4 for 50 and 9e-4 for 200 estimates; 3e-3 for 20 at level .999.
 
     Parameters
     ----------
@@ -119,12 +120,12 @@ def simultaneous_critical_value(
     def excess(c: float) -> float:
         square = (c / largest) ** 2
         if np.isinf(df):
-            return float(special.gammainc(rank / 2, square / 2).mean()) - level
-        return float(special.fdtr(rank, df, square / rank).mean()) - level
+            return (1 - level) - float(special.gammaincc(rank / 2, square / 2).mean())
+        return (1 - level) - float(special.fdtrc(rank, df, square / rank).mean())
 
     bonferroni = critical_value(1 - (1 - level) / k, df)
     if excess(pointwise) >= 0:  # all but collinear: rounding decides the sign
         return pointwise
-    if excess(bonferroni) <= 0:  # all but disjoint rejection regions
+    if excess(bonferroni) <= 0:  # no difference that the points resolve
         return bonferroni
     return float(optimize.brentq(excess, pointwise, bonferroni, xtol=1e-7))

@@ -359,7 +359,7 @@ def _header(result: Estimates) -> list[str]:
     )
     if not notes.get("converged", True):
         after = f" after {notes['n_iter']:,} iterations" if "n_iter" in notes else ""
-        warning = f"NOT CONVERGED{after}: the numbers below are not a solution; do not report them."
+        warning = f"NOT CONVERGED{after}: do not report the numbers below."
         lines = [warning, *lines]
     return [*lines, _error_line(result)]
 

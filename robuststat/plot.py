@@ -74,7 +74,12 @@ def _draw_group(
         open_end = np.isinf(bound)
         if open_end.any():
             ax.plot(
-                np.full(int(open_end.sum()), side), y[open_end], arrow, color=color, markersize=6
+                np.full(int(open_end.sum()), side),
+                y[open_end],
+                arrow,
+                color=color,
+                markersize=6,
+                clip_on=False,
             )
     ax.plot(
         rows["estimate"].to_numpy(float),
@@ -105,7 +110,7 @@ def _decorate(ax: Axes, rows: list[str], null: float | None, xlabel: str, legend
     # Fixed limits, so that the first term is on top and no marker touches the frame.
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_yticks(range(len(rows)), rows)
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=9)
     ax.set_xlabel(xlabel)
     ax.grid(axis="x", color="0.92", linewidth=0.8)
     ax.set_axisbelow(True)
@@ -203,7 +208,7 @@ def coefplot(
     if truth:
         y = np.array([rows.index(name) for name in truth], dtype=np.float64)
         ax.vlines(
-            list(truth.values()), y - 0.4, y + 0.4, color="black", linewidth=1.8, label="Truth"
+            list(truth.values()), y - 0.4, y + 0.4, color="black", lw=1.8, zorder=1.5, label="Truth"
         )
     ax.set_xlim(limits)
     _decorate(ax, rows, null, xlabel, legend=group is not None or bool(truth))

@@ -18,7 +18,7 @@ from robuststat._columns import COLUMNS
 from robuststat._constraints import LinearMap, RowSpec, describe, is_text, linear_map
 from robuststat._core.errors import ParameterError
 from robuststat._tables import INTERCEPT, TabulatedEstimates, check_level
-from robuststat.wald import WaldTest, wald
+from robuststat.wald import WaldTest, combined_vcov, wald
 
 __all__ = ["COLUMNS", "InferenceResult", "WaldTest", "compare"]
 
@@ -165,7 +165,7 @@ class InferenceResult(TabulatedEstimates):
         C = rows.matrix
         return InferenceResult(
             estimate=C @ self.estimate,
-            vcov=C @ self.vcov @ C.T,
+            vcov=combined_vcov(C, self.vcov),
             names=_contrast_names(rows) if names is None else tuple(names),
             n_obs=self.n_obs,
             df=self.df,

@@ -17,7 +17,7 @@ from robuststat._core.types import Array
 from robuststat._export import encode
 from robuststat.report import format_p
 
-__all__ = ["WaldTest", "wald"]
+__all__ = ["WaldTest", "combined_vcov", "wald"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -95,6 +95,32 @@ def _check_redundant(rows: LinearMap) -> None:
     )
 
 
+def combined_vcov(matrix: Array, vcov: Array) -> Array:
+    """Variance of ``matrix @ estimate``; a variance that is only rounding error becomes zero.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (q, k)
+        Weights.
+    vcov : ndarray of shape (k, k)
+        Variance of the estimates.
+
+    Returns
+    -------
+    ndarray of shape (q, q)
+        Symmetric.
+    """
+    out = matrix @ vcov @ matrix.T
+    out = 0.5 * (out + out.T)
+    # Terms that cancel leave errors of this size, of either sign.
+    size = np.abs(matrix)
+    error = 8 * len(vcov) * np.finfo(np.float64).eps * np.diag(size @ np.abs(vcov) @ size.T)
+    zero = np.abs(np.diag(out)) <= error
+    out[zero, :] = 0.0
+    out[:, zero] = 0.0
+    return np.asarray(out, dtype=np.float64)
+
+
 def _quadratic_form(difference: Array, vcov: Array, words: Sequence[str]) -> float:
     """D' V^-1 d, infinite when a restriction known without error fails."""
     sd = np.sqrt(np.diag(vcov))
@@ -147,7 +173,7 @@ def wald(estimate: Array, vcov: Array, rows: LinearMap, *, df: float) -> WaldTes
     """
     _check_redundant(rows)
     difference = rows.matrix @ estimate - rows.constant
-    chi2 = _quadratic_form(difference, rows.matrix @ vcov @ rows.matrix.T, rows.words)
+    chi2 = _quadratic_form(difference, combined_vcov(rows.matrix, vcov), rows.words)
     q = len(difference)
     exact = bool(np.isfinite(df))
     statistic = chi2 / q if exact else chi2
