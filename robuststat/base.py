@@ -48,9 +48,7 @@ class InferenceEstimator(BaseEstimator):
     result_: InferenceResult
 
     def _check_parameters(self) -> None:
-        check_parameters(
-            type(self).__name__, self._parameter_checks, self.get_params(deep=False)
-        )
+        check_parameters(type(self).__name__, self._parameter_checks, self.get_params(deep=False))
 
     def _missing_role(self, role: str, X: Array, y: Any) -> Any:
         """Raise that an obligatory role is missing; tests override this to invent one."""
@@ -187,6 +185,4 @@ class InferenceEstimator(BaseEstimator):
         n, k = influence.shape
         small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
         vcov = small.factor * meat(influence, clusters=codes).matrix / n
-        return replace(
-            self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters
-        )
+        return replace(self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters)

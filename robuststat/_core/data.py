@@ -446,9 +446,7 @@ def _check_weights(weights: Array | None) -> None:
         raise DataError("sample_weight is zero for every row.")
 
 
-def _check_finite(
-    matrix: Array, design: Design, predicted: Sequence[str]
-) -> None:
+def _check_finite(matrix: Array, design: Design, predicted: Sequence[str]) -> None:
     """A formula can make new non-finite values (log of zero) out of complete columns."""
     if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):
         return

@@ -94,7 +94,9 @@ def new_design_matrix(estimator: Any, design: Design, X: Any) -> Array:
     """Design matrix of rows passed to ``predict``, of shape (n, k)."""
     table = as_table(X)
     if isinstance(design, GroupDesign) and not design.columns:
-        n_rows = validate_data(estimator, X, reset=False).shape[0] if table is None else table.n_rows
+        n_rows = (
+            validate_data(estimator, X, reset=False).shape[0] if table is None else table.n_rows
+        )
         return design.matrix(pd.DataFrame(index=pd.RangeIndex(n_rows)))
     if isinstance(design, FormulaDesign | GroupDesign):
         if table is None:

@@ -65,9 +65,14 @@ FAMILIES: dict[str, GLMFamily] = {
 }
 
 
+def block_rows(n_columns: int) -> int:
+    """Rows of ``n_columns`` doubles that make one cache-sized block."""
+    return max(256, _BLOCK_CELLS // max(n_columns, 1))
+
+
 def row_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
     """Slices that cut ``n_rows`` rows of ``n_columns`` doubles into cache-sized blocks."""
-    size = max(256, _BLOCK_CELLS // max(n_columns, 1))
+    size = block_rows(n_columns)
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
 
@@ -102,6 +107,7 @@ def glm_sums(
         return moment - gram @ theta, gram
     k = X.shape[1]
     score, information = np.zeros(k), np.zeros((k, k))
+    buffer = np.empty((block_rows(k), k))
     for rows in row_blocks(*X.shape):
         block = X[rows]
         mu = family.mean(block @ theta)
@@ -110,7 +116,8 @@ def glm_sums(
             w = weights[rows]  # type: ignore[index]
             residual, slope = residual * w, slope * w
         score += block.T @ residual
-        information += (block * slope[:, None]).T @ block
+        weighted = np.multiply(block, slope[:, None], out=buffer[: block.shape[0]])
+        information += weighted.T @ block
     if np.isscalar(weights):
         score, information = score * weights, information * weights
     return score, information
@@ -122,9 +129,11 @@ def weighted_gram(X: Array, y: Array, weights: Array | float) -> tuple[Array, Ar
         return (X.T @ X) * weights, (X.T @ y) * weights
     k = X.shape[1]
     gram, moment = np.zeros((k, k)), np.zeros(k)
+    buffer = np.empty((block_rows(k), k))
     for rows in row_blocks(*X.shape):
         block = X[rows]
-        weighted = block * weights[rows, None]  # type: ignore[index]
+        column = weights[rows, None]  # type: ignore[index]
+        weighted = np.multiply(block, column, out=buffer[: block.shape[0]])
         gram += weighted.T @ block
         moment += weighted.T @ y[rows]
     return gram, moment

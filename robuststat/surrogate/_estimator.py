@@ -140,7 +140,9 @@ class _SurrogateEstimator(InferenceEstimator):
         self.n_labeled_ = labelling.n_labeled
         # One number a row would be data; its range is what a reader needs.
         prob = labelling.prob
-        self.sample_prob_ = float(prob[0]) if np.ptp(prob) == 0 else (prob.min(), prob.max())
+        self.sample_prob_ = (
+            float(prob[0]) if labelling.equal else (float(prob.min()), float(prob.max()))
+        )
         self.surrogate_report_ = surrogate_report(problem, found.predictions)
         self.design_effect_ = pd.Series(found.effect, index=names, name="design_effect")
         self.repeat_params_ = pd.DataFrame([fit.theta for fit in found.fits], columns=names)

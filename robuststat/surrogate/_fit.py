@@ -312,9 +312,7 @@ def make_result(
     )
 
 
-def _notes(
-    data: RoleData, labelling: Labelling, options: Options, found: Estimate
-) -> list[str]:
+def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estimate) -> list[str]:
     notes = []
     low = labelling.prob[labelling.rows].min()
     if low < 0.01:

@@ -63,6 +63,11 @@ class Labelling:
     effective: float
 
     @property
+    def equal(self) -> bool:
+        """Whether all rows share one probability, stored once."""
+        return self.prob.strides == (0,)
+
+    @property
     def n_labeled(self) -> int:
         """Number of labelled rows."""
         return int(self.rows.size)
@@ -73,9 +78,7 @@ class Labelling:
         return self.rows.size == self.labeled.size and bool((self.ratio == 1.0).all())
 
 
-def read_labelled(
-    flag: Array | None, known: dict[str, BoolArray], n_rows: int
-) -> BoolArray:
+def read_labelled(flag: Array | None, known: dict[str, BoolArray], n_rows: int) -> BoolArray:
     """R: given by ``labeled``, otherwise rows in which every predicted column is present.
 
     Parameters
@@ -253,7 +256,7 @@ def _estimated_probabilities(labeled: BoolArray, prob: Array, terms: Array, a: A
 def _check_weights(ratio: Array, prob: Array) -> float:
     """Warn about extreme weights; returns Kish's effective number of labels."""
     effective = float(ratio.sum() ** 2 / (ratio**2).sum())
-    above = int(np.count_nonzero(prob > 1.0 + 1e-12))
+    above = 0 if prob.strides == (0,) else int(np.count_nonzero(prob > 1.0 + 1e-12))
     if above:
         warn(
             f"{above} labelling probabilities exceed 1 after scaling to the share labelled (max "
@@ -312,6 +315,8 @@ def probability_coefficient(labelling: Labelling, correction: Array) -> Array | 
         information = prob * (1.0 - prob) if a is None else a * prob * (1.0 - prob)
         cross = -lost.T @ h[labelling.rows]
         return nuisance_coefficient(cross, -(h.T * information) @ h)
+    if labelling.equal and a is None:
+        return np.asarray(weighted.sum(axis=0, keepdims=True) / labelling.rows.size)
     mass = labelling.prob if a is None else a * labelling.prob
     if labelling.strata is None:
         return np.asarray(weighted.sum(axis=0, keepdims=True) / mass.sum())

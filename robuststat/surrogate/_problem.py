@@ -77,9 +77,7 @@ def predicted_columns(prediction: Any, outcome: str) -> tuple[str, ...]:
     return tuple(OUTCOME if str(key) in (OUTCOME, outcome) else str(key) for key in prediction)
 
 
-def surrogates_by_column(
-    prediction: Any, predicted: tuple[str, ...]
-) -> dict[str, pd.DataFrame]:
+def surrogates_by_column(prediction: Any, predicted: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     """Surrogate columns of each predicted column from the resolved role."""
     if prediction is None:
         return {}

@@ -85,7 +85,7 @@ class DesignAdjustedGLM:
         score, information = glm_sums(
             self.X_gold, self.y_gold, self._gold_weights(), theta, self.family
         )
-        if not self._gold_only:
+        if not self.gold_only:
             hat_score, hat_information = glm_sums(
                 self.X_hat, self.y_hat, self._hat_weights(slice(None)), theta, self.family
             )
@@ -101,7 +101,7 @@ class DesignAdjustedGLM:
             if self.labelling.weights is not None:
                 residual *= self.labelling.weights[rows]
             return X * residual[:, None]
-        if self._gold_only:
+        if self.gold_only:
             psi = np.zeros(X.shape)
         else:
             residual = self.y_hat[rows] - self.family.mean(X @ theta)
@@ -122,7 +122,7 @@ class DesignAdjustedGLM:
         """a (m - Lambda mhat) of the labelled rows, of shape (n_labeled, k)."""
         rows = self.labelling.rows
         gold = self.X_gold * (self.y_gold - self.family.mean(self.X_gold @ theta))[:, None]
-        if not self._gold_only:
+        if not self.gold_only:
             X = self.X_hat[rows]
             hat = X * (self.y_hat[rows] - self.family.mean(X @ theta))[:, None]
             gold -= hat * self.tuning if np.isscalar(self.tuning) else hat @ self.tuning.T  # type: ignore[union-attr]
@@ -130,7 +130,8 @@ class DesignAdjustedGLM:
         return gold if weights is None else gold * weights[rows, None]
 
     @property
-    def _gold_only(self) -> bool:
+    def gold_only(self) -> bool:
+        """Whether predictions have no weight."""
         return bool(np.isscalar(self.tuning) and self.tuning == 0.0)
 
     def _gold_weights(self) -> Array:

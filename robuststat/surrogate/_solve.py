@@ -202,6 +202,8 @@ def adjusted_meat(
     if spec.kind == "finite":
         labelling_noise = _finite_rows(moments, theta)
         return labelling_noise.T @ labelling_noise / n, moments.sums(theta)[0]
+    if moments.gold_only and spec.psu is None and _labels_suffice(moments, spec):
+        return _labelled_meat(moments, theta, spec)
     coefficient = _coefficient(moments, theta, spec)
     total = np.zeros(k)
     groups = spec.psu if spec.psu is not None else spec.clusters
@@ -209,7 +211,7 @@ def adjusted_meat(
     totals = None if spec.psu is None else np.zeros((len(spec.psu.levels), k))
     for rows in row_blocks(n, k):
         psi = moments.scores(theta, rows)
-        total += psi.sum(axis=0)
+        total += np.ones(psi.shape[0]) @ psi
         if coefficient is not None:
             psi -= apply_coefficient(*nuisance_scores(moments.labelling, rows), coefficient)
         codes = None if groups is None else groups.codes[rows]
@@ -225,6 +227,29 @@ def adjusted_meat(
         stratum = np.zeros(totals.shape[0], dtype=np.int64)
         stratum[spec.psu.codes] = spec.strata.codes
     return survey_meat(totals, strata=stratum).matrix * (totals.shape[0] / n), total / n
+
+
+def _labels_suffice(moments: DesignAdjustedGLM, spec: VarianceSpec) -> bool:
+    """Whether unlabelled rows have zero score when only expert labels are used.
+
+    The correction for probabilities scaled by one constant is the average score of the labelled
+    rows, which is zero at the root.
+    """
+    labelling = moments.labelling
+    return spec.kind == "robust" or (labelling.strata is None and labelling.terms is None)
+
+
+def _labelled_meat(
+    moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec
+) -> tuple[Array, Array]:
+    """``adjusted_meat`` of the labelled rows alone, for estimates that use no others."""
+    labelling, n = moments.labelling, moments.n_obs
+    psi = moments.corrections(theta) * labelling.ratio[:, None]
+    codes = None if spec.clusters is None else spec.clusters.codes[labelling.rows]
+    groups = None if spec.clusters is None else len(spec.clusters.levels)
+    accumulator = MeatAccumulator(moments.n_moments, n_clusters=groups)
+    accumulator.update(psi, codes)
+    return accumulator.finish(n), psi.sum(axis=0) / n
 
 
 def _coefficient(moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec) -> Array | None:

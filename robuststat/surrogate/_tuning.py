@@ -118,9 +118,9 @@ def _pair(moments: DesignAdjustedGLM, pilot: Array, clusters: Codes | None) -> t
     gold = moments.tuned(0.0)
     u = gold.scores(pilot, slice(0, n))
     a = 1.0 if labelling.weights is None else labelling.weights
-    hat = moments.X_hat * (a * (moments.y_hat - moments.family.mean(moments.X_hat @ pilot)))[
-        :, None
-    ]
+    hat = (
+        moments.X_hat * (a * (moments.y_hat - moments.family.mean(moments.X_hat @ pilot)))[:, None]
+    )
     v = hat * (labelling.labeled / labelling.prob - 1.0)[:, None]
     centre_u = probability_coefficient(labelling, gold.corrections(pilot))
     if centre_u is not None:
