@@ -13,7 +13,7 @@ from robuststat._core.rng import (
 
 
 def legacy(seed):
-    return np.random.RandomState(seed)  # noqa: NPY002
+    return np.random.RandomState(seed)
 
 
 @pytest.mark.parametrize(
