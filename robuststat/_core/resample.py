@@ -35,8 +35,7 @@ WeightedStatistic: TypeAlias = Callable[[Array], Array]
 PermutedStatistic: TypeAlias = Callable[[IntArray], Array | float]
 T = TypeVar("T")
 
-# Rows of influence values per block of multiplier_bootstrap: multipliers of one block for 999
-# draws take 8 MB.
+# Rows per block of multiplier_bootstrap: the multipliers of 999 draws then take 8 MB.
 _BLOCK_ROWS = 1024
 
 
@@ -247,7 +246,7 @@ def _multiplier_block(rows: Array, seed: int, *, n_boot: int, distribution: Mult
 
 @dataclass(frozen=True, slots=True)
 class JackknifeResult:
-    """Leave-one-out estimates.
+    """Leave-one-out estimates, their variance and bias.
 
     Attributes
     ----------
@@ -279,10 +278,8 @@ def jackknife(
     statistic : callable
         Maps weights (n_obs,), 0 for the rows left out and 1 for the others, to estimates (k,).
         Its exceptions propagate: the formulas need every replicate.
-    n_obs, clusters
-        Number of rows, and integer codes (n_obs,) of their clusters if there are any.
-    n_jobs : int, optional
-        Workers of joblib.
+    n_obs, clusters, n_jobs
+        Number of rows; integer codes (n_obs,) if there are clusters; workers of joblib.
     """
     codes, G = _units(clusters, n_obs)
     estimate = np.atleast_1d(statistic(np.ones(n_obs)))
