@@ -54,6 +54,17 @@ class MonteCarloResult:
         Number of repetitions.
     level : float
         Nominal coverage of the intervals.
+
+    Examples
+    --------
+    >>> from robuststat.simulation import make_surrogate_prevalence, monte_carlo
+    >>> result = monte_carlo(
+    ...     make_surrogate_prevalence, lambda draw: (draw.prediction.mean(), 0.02), 5
+    ... )
+    >>> result
+    MonteCarloResult(n_rep=5, estimators=['estimator'])
+    >>> result.estimates["estimator"].shape
+    (5, 1)
     """
 
     table: pd.DataFrame
@@ -140,6 +151,7 @@ def monte_carlo(
     Returns
     -------
     MonteCarloResult
+        Frozen; ``.table`` holds the measures, ``str()`` prints them.
 
     Raises
     ------

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy.special import expit, ndtr
+from scipy.stats import poisson
 from sklearn.utils import Bunch
 
 from robuststat._core.errors import ParameterError
@@ -118,7 +118,7 @@ def make_surrogate_linear(
     else:
         prediction = 0.3 * y + 0.5 * X[:, 0] + 1.5 * rng.standard_normal(n)
     labels = label_rows(X[:, 0], n_labeled, design, clusters, rng)
-    return _outcome_bunch(X, y, prediction, _truth(_COEF, _TERMS), labels)
+    return _outcome_bunch(X, y, prediction, _coefficients(), labels)
 
 
 def make_surrogate_logit(
@@ -139,26 +139,24 @@ def make_surrogate_logit(
 
     Parameters
     ----------
-    n, n_labeled, design, n_clusters, random_state
-        See :func:`make_surrogate_linear`. Within a cluster, x1 and the latent normal noise behind
-        y have the correlation 0.3; P(y = 1 | x) is unchanged.
+    n, n_labeled : int, optional
+        See :func:`make_surrogate_linear`.
     accuracy : float, default 0.9
         Probability that the surrogate is right, between 0.5 and 1.
+    design, n_clusters, random_state : optional
+        See :func:`make_surrogate_linear`. Within a cluster, x1 and the latent normal noise behind
+        y have the correlation 0.3; P(y = 1 | x) is unchanged.
 
     Returns
     -------
     sklearn.utils.Bunch
         As :func:`make_surrogate_linear`; ``y`` and ``prediction`` are 0 or 1, ``truth`` in
-        log-odds.
+        log-odds. The model holds, so it is the population logit projection exactly.
 
     Raises
     ------
     ParameterError
         If an argument is outside its range.
-
-    Notes
-    -----
-    The model holds, so the coefficients are the population logit projection exactly.
 
     Examples
     --------
@@ -173,7 +171,7 @@ def make_surrogate_logit(
     error_rate = (1 - accuracy) * np.where(X[:, 0] > 0, 1.8, 0.2)
     prediction = np.where(rng.random(n) < error_rate, 1 - y, y)
     labels = label_rows(X[:, 0], n_labeled, design, clusters, rng)
-    return _outcome_bunch(X, y, prediction, _truth(_COEF, _TERMS), labels)
+    return _outcome_bunch(X, y, prediction, _coefficients(), labels)
 
 
 def make_surrogate_poisson(
@@ -193,7 +191,7 @@ def make_surrogate_poisson(
 
     Parameters
     ----------
-    n, n_labeled, design, surrogate, n_clusters, random_state
+    n, n_labeled, design, surrogate, n_clusters, random_state : optional
         See :func:`make_surrogate_linear`. Within a cluster, x1 and the latent normal noise behind
         y have the correlation 0.3; the distribution of y given x is unchanged.
 
@@ -201,16 +199,12 @@ def make_surrogate_poisson(
     -------
     sklearn.utils.Bunch
         As :func:`make_surrogate_linear`; ``y`` and ``prediction`` are counts, ``truth`` in log
-        rates.
+        rates. The model holds, so it is the population Poisson projection exactly.
 
     Raises
     ------
     ParameterError
         If an argument is outside its range.
-
-    Notes
-    -----
-    The model holds, so the coefficients are the population Poisson projection exactly.
 
     Examples
     --------
@@ -219,8 +213,6 @@ def make_surrogate_poisson(
     >>> int((draw.y >= 0).sum())
     100
     """
-    from scipy.stats import poisson  # slow to import, needed here only
-
     check_option("surrogate", surrogate, Surrogate)
     rng, X, noise, clusters = _draw_covariates(n, n_clusters, random_state)
     y = poisson.ppf(ndtr(noise), np.exp(_COEF[0] + X @ _COEF[1:]))
@@ -230,7 +222,7 @@ def make_surrogate_poisson(
         found, invented = 0.3, np.exp(0.5 * X[:, 0])
     prediction = (rng.binomial(y.astype(np.int64), found) + rng.poisson(invented)).astype(float)
     labels = label_rows(X[:, 0], n_labeled, design, clusters, rng)
-    return _outcome_bunch(X, y, prediction, _truth(_COEF, _TERMS), labels)
+    return _outcome_bunch(X, y, prediction, _coefficients(), labels)
 
 
 def make_surrogate_prevalence(
@@ -251,14 +243,16 @@ def make_surrogate_prevalence(
 
     Parameters
     ----------
-    n, n_labeled, design, n_clusters, random_state
-        See :func:`make_surrogate_linear`.
+    n, n_labeled : int, optional
+        Number of rows and of labelled rows.
     prevalence : float, default 0.5
         P(y = 1), between 0 and 1, both excluded.
     accuracy : float, default 0.776
         P(prediction = y).
     bias : float, default 0.09
         P(prediction = 1) - P(y = 1).
+    design, n_clusters, random_state : optional
+        See :func:`make_surrogate_linear`; x1 is noise here.
 
     Returns
     -------
@@ -306,7 +300,7 @@ def make_surrogate_prevalence(
     positive_rate = np.where(y == 1, sensitivity, 1 - specificity)
     prediction = (rng.random(n) < positive_rate).astype(float)
     labels = label_rows(X[:, 0], n_labeled, design, clusters, rng)
-    truth = _truth([prevalence], ["prevalence"])
+    truth = pd.Series({"prevalence": float(prevalence)}, name="truth")
     rates = {"sensitivity": float(sensitivity), "specificity": float(specificity)}
     return Bunch(**_outcome_bunch(X, y, prediction, truth, labels), **rates)
 
@@ -328,12 +322,14 @@ def make_predicted_covariate(
 
     Parameters
     ----------
-    n, n_labeled, n_clusters, random_state
+    n, n_labeled : int, optional
         See :func:`make_surrogate_linear`.
     model : {"linear", "logit"}, default "linear"
         Model of the outcome.
     design : {"srs", "bernoulli", "stratified", "unequal"}, default "srs"
         As in :func:`make_surrogate_linear`, with x2 in the place of x1, which is not known.
+    n_clusters, random_state : optional
+        See :func:`make_surrogate_linear`.
 
     Returns
     -------
@@ -361,7 +357,7 @@ def make_predicted_covariate(
     y = index + noise if model == "linear" else (ndtr(-noise) < expit(index)).astype(float)
     prediction = 0.7 * X[:, 0] + 0.3 + 0.3 * y + 0.5 * rng.standard_normal(n)
     labels = label_rows(X[:, 1], n_labeled, design, clusters, rng)
-    bunch = _outcome_bunch(X, y, prediction, _truth(_COEF, _TERMS), labels)
+    bunch = _outcome_bunch(X, y, prediction, _coefficients(), labels)
     X_known = bunch.X.assign(x1=bunch.X["x1"].where(bunch.labeled))
     return Bunch(**{**bunch, "X": X_known, "y": y.copy()}, X_gold=bunch.X, predicted="x1")
 
@@ -397,5 +393,5 @@ def _outcome_bunch(
     )
 
 
-def _truth(values: ArrayLike, terms: list[str]) -> pd.Series[float]:
-    return pd.Series(np.array(values, dtype=float), index=terms, name="truth")
+def _coefficients() -> pd.Series[float]:
+    return pd.Series(_COEF.copy(), index=_TERMS, name="truth")
