@@ -1,12 +1,14 @@
 """Designs against large full-gold fits; the Monte Carlo runner against hand-computed numbers."""
 
 import builtins
+import sys
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals import cloudpickle
 from sklearn.utils import Bunch
 from statsmodels.discrete.discrete_model import Logit, Poisson
 from statsmodels.regression.linear_model import OLS
@@ -551,6 +553,16 @@ def random_fit(draw):
     return np.random.default_rng(draw.random_state).normal(size=2) + draw.z, [1.0, 1.0]
 
 
+@pytest.fixture
+def sent_by_value():
+    """Let workers use the functions of this file, which they may not be able to import."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("sent_by_value")
 def test_same_seed_same_answer_for_any_number_of_workers():
     functions = {"pair": pair, "random": random_fit}
     run = partial(monte_carlo, normal_design, functions, 12)
@@ -590,6 +602,7 @@ def nan_answer(draw):
     return pair(draw)[0], [np.nan, 1.0] if draw.z["a"] > 1 else [1.0, 1.0]
 
 
+@pytest.mark.usefixtures("sent_by_value")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_failures_stop_by_default(n_jobs):
     with pytest.raises(ZeroDivisionError, match="no labels") as caught:
