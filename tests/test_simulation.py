@@ -1,14 +1,12 @@
 """Designs against large full-gold fits; the Monte Carlo runner against hand-computed numbers."""
 
 import builtins
-import sys
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from joblib.externals import cloudpickle
 from sklearn.utils import Bunch
 from statsmodels.discrete.discrete_model import Logit, Poisson
 from statsmodels.regression.linear_model import OLS
@@ -384,14 +382,32 @@ def test_prevalence_design_gives_the_first_row_of_table_3():
 TERMS = ["a", "b"]
 
 
-def normal_design(random_state, truth=None):
-    rng = np.random.default_rng(random_state)
-    truth = pd.Series([1.0, -2.0], index=TERMS) if truth is None else truth
-    return Bunch(z=truth + rng.standard_normal(2) * [1.0, 0.5], truth=truth)
+def functions_for_workers():
+    """Nested functions travel to workers by value: those need not be able to import this file."""
+
+    def normal_design(random_state):
+        rng = np.random.default_rng(random_state)
+        truth = pd.Series([1.0, -2.0], index=TERMS)
+        return Bunch(z=truth + rng.standard_normal(2) * [1.0, 0.5], truth=truth)
+
+    def pair(draw):
+        return np.asarray(draw.z), np.array([1.0, 0.25])
+
+    def random_fit(draw):
+        return np.random.default_rng(draw.random_state).normal(size=2) + draw.z, [1.0, 1.0]
+
+    def failing(draw):
+        if draw.z["a"] > 1:
+            raise ZeroDivisionError("no labels")
+        return pair(draw)
+
+    def nan_answer(draw):
+        return pair(draw)[0], [np.nan, 1.0] if draw.z["a"] > 1 else [1.0, 1.0]
+
+    return normal_design, pair, random_fit, failing, nan_answer
 
 
-def pair(draw):
-    return np.asarray(draw.z), np.array([1.0, 0.25])
+normal_design, pair, random_fit, failing, nan_answer = functions_for_workers()
 
 
 class Result:
@@ -549,20 +565,6 @@ def test_truth_may_differ_between_draws():
     assert row["truth"] == pytest.approx(result.estimates["estimator"].mean() - 0.1)
 
 
-def random_fit(draw):
-    return np.random.default_rng(draw.random_state).normal(size=2) + draw.z, [1.0, 1.0]
-
-
-@pytest.fixture
-def sent_by_value():
-    """Let workers use the functions of this file, which they may not be able to import."""
-    module = sys.modules[__name__]
-    cloudpickle.register_pickle_by_value(module)
-    yield
-    cloudpickle.unregister_pickle_by_value(module)
-
-
-@pytest.mark.usefixtures("sent_by_value")
 def test_same_seed_same_answer_for_any_number_of_workers():
     functions = {"pair": pair, "random": random_fit}
     run = partial(monte_carlo, normal_design, functions, 12)
@@ -592,17 +594,6 @@ def test_a_seed_set_by_the_design_stays():
     assert (result.estimates["estimator"] == 77).all()
 
 
-def failing(draw):
-    if draw.z["a"] > 1:
-        raise ZeroDivisionError("no labels")
-    return pair(draw)
-
-
-def nan_answer(draw):
-    return pair(draw)[0], [np.nan, 1.0] if draw.z["a"] > 1 else [1.0, 1.0]
-
-
-@pytest.mark.usefixtures("sent_by_value")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_failures_stop_by_default(n_jobs):
     with pytest.raises(ZeroDivisionError, match="no labels") as caught:
