@@ -1,1 +1,24 @@
 """Designs with known truth, and the Monte Carlo runner that checks estimators against it."""
+
+from __future__ import annotations
+
+from robuststat.simulation._labels import draw_labels
+from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
+from robuststat.simulation._surrogate import (
+    make_predicted_covariate,
+    make_surrogate_linear,
+    make_surrogate_logit,
+    make_surrogate_poisson,
+    make_surrogate_prevalence,
+)
+
+__all__ = [
+    "MonteCarloResult",
+    "draw_labels",
+    "make_predicted_covariate",
+    "make_surrogate_linear",
+    "make_surrogate_logit",
+    "make_surrogate_poisson",
+    "make_surrogate_prevalence",
+    "monte_carlo",
+]

@@ -1,0 +1,94 @@
+"""Data sets shipped with the package: read from the installed files, never from the network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pandas as pd
+from sklearn.utils import Bunch
+
+__all__ = ["load_sentences"]
+
+_PACKAGE = "robuststat.data"
+
+
+def _description(name: str) -> str:
+    """Return the section of the shipped README that describes one file."""
+    readme = (files(_PACKAGE) / "README.md").read_text(encoding="utf-8")
+    section = readme.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+    return f"{name}\n\n{section.strip()}\n"
+
+
+def load_sentences(*, as_frame: bool = True) -> Bunch:
+    """Load 23,703 rated sentences with the scores of three sentiment lexicons.
+
+    Each sentence (from tweets, Amazon reviews, film reviews and newspaper editorials) has the mean
+    of about 20 human ratings and what the lexicons VADER, TextBlob and AFINN make of its text. Use
+    it to see how far an analysis of machine labels is off, and what a few hundred human labels
+    repair: the human label of every sentence is known, so the right answer is known too.
+
+    Parameters
+    ----------
+    as_frame : bool, default True
+        True gives pandas objects, False gives NumPy arrays, one per column.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        With the keys
+
+        frame : DataFrame of shape (23703, 16)
+            All columns; only with ``as_frame=True``. ``source`` is categorical with the order
+            tweet, amazon, movie, nyt, so that a formula takes tweets as the reference.
+        data : DataFrame of shape (23703, 5)
+            The columns ``feature_names`` of ``frame``; only with ``as_frame=True``.
+        target : Series or ndarray of shape (23703,)
+            The expert label ``positive``: 1 where the mean human rating is above 0.2, else 0.
+        <column> : ndarray of shape (23703,)
+            Every column under its own name; only with ``as_frame=False``.
+        feature_names : list of str
+            Covariates of the usual analysis: genre, log of one plus the number of words, and 0/1
+            for exclamation mark, negation and question mark.
+        surrogate_names : list of str
+            The machine's labels and scores: ``vader`` and ``textblob`` in [-1, 1], their 0/1
+            labels, and ``afinn`` (sum of word scores).
+        target_name : str
+            Name of the target column.
+        DESCR : str
+            Source, licence, units and meaning of every column.
+
+    Notes
+    -----
+    Sentences of one document are dependent: cluster by ``source`` and ``doc`` together, since the
+    numbers in ``doc`` start again in each genre.
+
+    References
+    ----------
+    C.J. Hutto and E. Gilbert (2014). VADER: A Parsimonious Rule-based Model for Sentiment Analysis
+    of Social Media Text. Eighth International Conference on Weblogs and Social Media.
+
+    Examples
+    --------
+    >>> from robuststat.datasets import load_sentences
+    >>> sentences = load_sentences()
+    >>> sentences.frame.shape
+    (23703, 16)
+    >>> labels = sentences.frame[["positive", "vader_positive", "tb_positive"]]
+    >>> labels.mean().round(3).to_dict()
+    {'positive': 0.479, 'vader_positive': 0.525, 'tb_positive': 0.502}
+    """
+    name = "sentences.csv.gz"
+    with (files(_PACKAGE) / name).open("rb") as stream:
+        frame = pd.read_csv(stream, compression="gzip", dtype={"id": str})
+    frame["source"] = pd.Categorical(frame["source"], ["tweet", "amazon", "movie", "nyt"])
+    info = Bunch(
+        feature_names=["source", "log_words", "exclaim", "negation", "question"],
+        surrogate_names=["vader", "vader_positive", "textblob", "tb_positive", "afinn"],
+        target_name="positive",
+        DESCR=_description(name),
+    )
+    target = frame[info.target_name]
+    if as_frame:
+        return Bunch(frame=frame, data=frame[info.feature_names], target=target, **info)
+    columns = {str(column): frame[column].to_numpy() for column in frame}
+    return Bunch(target=target.to_numpy(), **columns, **info)
