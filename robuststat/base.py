@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,17 @@ class InferenceEstimator(BaseEstimator):
         self.n_iter_ = int(result.diagnostics.get("n_iter", 1))
         return self
 
+    def _call(self) -> str:
+        """Return the constructor call with the parameters that differ from their defaults."""
+        defaults = type(self)().get_params(deep=False)
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.get_params(deep=False).items()
+            if repr(value) != repr(defaults[name])
+        ]
+        words = ", ".join(" ".join(part.split()) for part in changed)
+        return f"{type(self).__name__}({words if len(words) < 400 else words[:400] + ' ...'})"
+
     def _linear_predictor(self, X: Any) -> Array:
         check_is_fitted(self, "result_")
         return new_design_matrix(self, self.design_, X) @ np.asarray(self.result_.estimate)
@@ -92,7 +103,9 @@ class InferenceEstimator(BaseEstimator):
         check_is_fitted(self, "result_")
         return self.result_.glance()
 
-    def confint(self, level: float = 0.95, kind: str = "pointwise") -> pd.DataFrame:
+    def confint(
+        self, level: float = 0.95, kind: Literal["pointwise", "simultaneous"] = "pointwise"
+    ) -> pd.DataFrame:
         """Confidence intervals; see :meth:`InferenceResult.confint`."""
         check_is_fitted(self, "result_")
         return self.result_.confint(level=level, kind=kind)

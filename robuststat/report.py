@@ -15,7 +15,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from robuststat._format import Column, coefficient_columns, format_p, significance_stars
+from robuststat._results.format import Column, coefficient_columns, format_p, significance_stars
 
 __all__ = [
     "Column",

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from robuststat import _intervals
-from robuststat._columns import COLUMNS
-from robuststat._constraints import LinearMap, RowSpec, describe, is_text, linear_map
 from robuststat._core.errors import ParameterError
-from robuststat._tables import INTERCEPT, TabulatedEstimates, check_level
+from robuststat._results import intervals
+from robuststat._results.columns import COLUMNS
+from robuststat._results.constraints import LinearMap, RowSpec, describe, is_text, linear_map
+from robuststat._results.tables import INTERCEPT, TabulatedEstimates, check_level
 from robuststat.wald import WaldTest, combined_vcov, wald
 
 __all__ = ["COLUMNS", "InferenceResult", "WaldTest", "compare"]
@@ -219,11 +219,11 @@ class InferenceResult(TabulatedEstimates):
             ) from None
         if not (lower < upper).all():
             raise ParameterError(f"low must be below high, got low={low!r} and high={high!r}.")
-        above = _intervals.lower_tail(
-            -_intervals.studentize(self.estimate - lower, self.std_error), self.df
+        above = intervals.lower_tail(
+            -intervals.studentize(self.estimate - lower, self.std_error), self.df
         )
-        below = _intervals.lower_tail(
-            _intervals.studentize(self.estimate - upper, self.std_error), self.df
+        below = intervals.lower_tail(
+            intervals.studentize(self.estimate - upper, self.std_error), self.df
         )
         p = np.maximum(above, below)
         return pd.DataFrame(

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from robuststat._constraints import LinearMap
 from robuststat._core.errors import IdentificationError, ParameterError
 from robuststat._core.types import Array
-from robuststat._export import encode
+from robuststat._results.constraints import LinearMap
+from robuststat._results.export import encode
 from robuststat.report import format_p
 
 __all__ = ["WaldTest", "combined_vcov", "wald"]

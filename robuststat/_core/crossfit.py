@@ -237,7 +237,7 @@ def _check_training(task: NuisanceTask, train: IntArray, repetition: int, fold: 
             "needed. Use fewer folds (cv=2) or more labels."
         )
     if hasattr(task.learner, "predict_proba"):
-        values = np.unique(target)
+        values: Array = np.unique(target)
         if not np.isin(values, (0.0, 1.0)).all():
             raise ParameterError(
                 f"The learner {task.learner!r} is a classifier, but {task.name!r} is not 0/1 "
@@ -252,7 +252,7 @@ def _check_training(task: NuisanceTask, train: IntArray, repetition: int, fold: 
 
 def _is_nested(cv: Sequence[Any]) -> bool:
     """Whether ``cv`` is a list of lists of pairs rather than a list of pairs."""
-    first = cv[0] if len(cv) else ()
+    first: Any = cv[0] if len(cv) else ()
     return bool(len(first)) and isinstance(first[0], (list, tuple)) and len(first[0]) == 2
 
 

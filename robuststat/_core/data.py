@@ -304,6 +304,9 @@ def _read_covariates(
     """Covariates as an array, or as the frame a formula or groups are computed from."""
     if parsed is not None or terms.by is not None:
         columns = parsed.columns if parsed is not None else terms.by or ()
+        if reader.table is None and not np.isfinite(np.sum(X)):
+            # The covariates are not used, but a broken array is still a broken array.
+            _note_columns(reader, X, _covariate_names(estimator, X.shape[1]), predicted)
         return _named_columns(estimator, reader, columns, predicted)
     if reader.table is None:
         array = np.asarray(X)
@@ -336,8 +339,7 @@ def _named_columns(
     absent = [c for c in columns if c not in reader.table]
     if absent:
         raise RoleError(
-            f"by={', '.join(absent)} is not a column of X. Its columns are "
-            f"{', '.join(reader.table.names[:20])}."
+            f"by={', '.join(absent)} is not a column of X. Its columns are {reader.table.listed()}."
         )
     frame = reader.table.pandas(columns)
     for name, column in frame.items():
@@ -447,7 +449,7 @@ def _check_weights(weights: Array | None) -> None:
 
 
 def _check_finite(matrix: Array, design: Design, predicted: Sequence[str]) -> None:
-    """A formula can make new non-finite values (log of zero) out of complete columns."""
+    """Refuse non-finite values that a formula made (log of zero) out of complete columns."""
     if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):
         return
     legitimate = {j for name in predicted for j in design.affected(name)}

@@ -57,7 +57,7 @@ class GroupDesign:
     levels: tuple[tuple[Any, ...], ...]
 
     def matrix(self, frame: pd.DataFrame) -> Array:
-        """Indicators of the rows of ``frame``, of shape (n, number of groups)."""
+        """Return indicators of the rows of ``frame``, of shape (n, number of groups)."""
         if not self.columns:
             return np.ones((len(frame), 1))
         position = {level: j for j, level in enumerate(self.levels)}
@@ -70,7 +70,7 @@ class GroupDesign:
         return design
 
     def affected(self, column: str) -> list[int]:
-        """Groups are never predicted."""
+        """Refuse: groups are never predicted."""
         raise ParameterError(f"Groups are formed by {self.columns}; {column!r} is not predicted.")
 
 

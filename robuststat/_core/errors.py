@@ -76,7 +76,8 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the user's code that called into the package."""
-    level, frame = 1, sys._getframe(1)
+    # Level 1 is the call below, level 2 the package code that called this function.
+    level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

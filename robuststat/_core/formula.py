@@ -72,7 +72,7 @@ class FormulaDesign:
         return sorted(self.spec.variable_indices.get(column, []))
 
     def stateful_use(self, column: str) -> str | None:
-        """The term in which ``column`` goes through a transformation fitted to the data."""
+        """Find a term in which ``column`` goes through a transformation fitted to the data."""
         for expression in self.spec.transform_state:
             if re.search(rf"(?<![\w.]){re.escape(column)}(?![\w.])", expression):
                 return str(expression)
@@ -162,8 +162,8 @@ def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
 
 
 def _without_unused_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    unused = {
-        name: column.cat.remove_unused_categories()
+    unused: dict[str, pd.Series] = {
+        str(name): column.cat.remove_unused_categories()
         for name, column in frame.items()
         if isinstance(column.dtype, pd.CategoricalDtype)
     }

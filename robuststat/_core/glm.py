@@ -78,7 +78,7 @@ def row_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 
 
 def glm_sums(
-    X: Array, y: Array, weights: Array | float, theta: Array, family: GLMFamily
+    X: Array, y: Array, weights: Array | None, theta: Array, family: GLMFamily
 ) -> tuple[Array, Array]:
     """Score and information of a weighted GLM, summed over rows.
 
@@ -88,8 +88,8 @@ def glm_sums(
         Design.
     y : ndarray of shape (n,)
         Outcome; any real number (a design-adjusted outcome may leave the range of the model).
-    weights : ndarray of shape (n,) or float
-        Weight of each row, of any sign.
+    weights : ndarray of shape (n,) or None
+        Weight of each row, of any sign; None is one everywhere.
     theta : ndarray of shape (k,)
         Coefficients.
     family : GLMFamily
@@ -112,28 +112,24 @@ def glm_sums(
         block = X[rows]
         mu = family.mean(block @ theta)
         residual, slope = y[rows] - mu, family.slope(mu)
-        if not np.isscalar(weights):
-            w = weights[rows]  # type: ignore[index]
-            residual, slope = residual * w, slope * w
+        if weights is not None:
+            residual, slope = residual * weights[rows], slope * weights[rows]
         score += block.T @ residual
         weighted = np.multiply(block, slope[:, None], out=buffer[: block.shape[0]])
         information += weighted.T @ block
-    if np.isscalar(weights):
-        score, information = score * weights, information * weights
     return score, information
 
 
-def weighted_gram(X: Array, y: Array, weights: Array | float) -> tuple[Array, Array]:
+def weighted_gram(X: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
     """``X' W X`` and ``X' W y`` without a weighted copy of X."""
-    if np.isscalar(weights):
-        return (X.T @ X) * weights, (X.T @ y) * weights
+    if weights is None:
+        return X.T @ X, X.T @ y
     k = X.shape[1]
     gram, moment = np.zeros((k, k)), np.zeros(k)
     buffer = np.empty((block_rows(k), k))
     for rows in row_blocks(*X.shape):
         block = X[rows]
-        column = weights[rows, None]  # type: ignore[index]
-        weighted = np.multiply(block, column, out=buffer[: block.shape[0]])
+        weighted = np.multiply(block, weights[rows, None], out=buffer[: block.shape[0]])
         gram += weighted.T @ block
         moment += weighted.T @ y[rows]
     return gram, moment

@@ -15,6 +15,7 @@ from scipy import stats
 
 from robuststat._core.errors import DataError
 from robuststat._core.glm import row_blocks
+from robuststat._core.linalg import solve_square
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.types import Array
 
@@ -30,8 +31,11 @@ class Moments(Protocol):
         Number q of equations; equal to the number of parameters unless over-identified.
     """
 
-    n_obs: int
-    n_moments: int
+    @property
+    def n_obs(self) -> int: ...
+
+    @property
+    def n_moments(self) -> int: ...
 
     def sums(self, theta: Array) -> tuple[Array, Array]:
         """Average score (q,) and average derivative A (q, k) at ``theta``."""
@@ -211,12 +215,12 @@ def solve_gmm(
             f"{q} moments cannot determine {k} parameters. Add moments or drop parameters."
         )
     theta, _ = _gauss_newton(moments, start, np.eye(q), tol, max_iter)
-    weight = np.linalg.inv(mean_outer_product(moments, theta))
+    weight = solve_square(mean_outer_product(moments, theta), np.eye(q))
     theta, convergence = _gauss_newton(moments, theta, weight, tol, max_iter)
     meat = mean_outer_product(moments, theta)
     mean, derivative = moments.sums(theta)
-    precision = derivative.T @ np.linalg.solve(meat, derivative)
-    vcov = np.linalg.inv(precision) / moments.n_obs
+    precision = derivative.T @ solve_square(meat, derivative)
+    vcov = solve_square(precision, np.eye(k)) / moments.n_obs
     statistic = moments.n_obs * float(mean @ weight @ mean)
     over = q - k
     j_statistic = statistic if over else np.nan
@@ -240,7 +244,7 @@ def _gauss_newton(
 
 
 def nuisance_coefficient(cross_derivative: Array, nuisance_derivative: Array) -> Array:
-    """What to take off the scores for each unit of a nuisance score, of shape (r, k).
+    """Return what to take off the scores for each unit of a nuisance score, of shape (r, k).
 
     The stacked system (psi, nuisance) has the block-triangular derivative
     [[A, C], [0, A_n]]; eliminating the nuisance block leaves psi - C A_n^-1 nuisance, that is

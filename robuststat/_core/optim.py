@@ -48,13 +48,13 @@ def newton_step(gradient: Array, jacobian: Array) -> Array:
     scale = max(float(np.abs(np.diag(jacobian)).max()), np.finfo(float).tiny)
     for _ in range(12):
         try:
-            step = np.linalg.solve(damping * np.eye(k) - jacobian, gradient)
+            step = np.asarray(np.linalg.solve(damping * np.eye(k) - jacobian, gradient), float)
         except np.linalg.LinAlgError:
             step = np.full(k, np.nan)
         if np.isfinite(step).all():
             return step
         damping = max(10.0 * damping, 1e-8 * scale)
-    return gradient / scale
+    return np.asarray(gradient / scale)
 
 
 def newton(

@@ -38,7 +38,7 @@ def in_range(low: float, high: float, *, closed: str = "both", integer: bool = F
     def check(value: Any) -> str | None:
         if not isinstance(value, accepted) or isinstance(value, bool):
             return words
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
         above = number > low or (number == low and left == "[")
         below = number < high or (number == high and right == "]")
         return None if above and below else words
@@ -47,25 +47,25 @@ def in_range(low: float, high: float, *, closed: str = "both", integer: bool = F
 
 
 def is_bool(value: Any) -> str | None:
-    """Plain True or False."""
+    """Accept plain True or False."""
     return None if isinstance(value, bool) else "True or False"
 
 
 def is_estimator(value: Any) -> str | None:
-    """An object with scikit-learn's ``fit`` and ``get_params`` (an instance, not a class)."""
+    """Accept an instance with scikit-learn's ``fit`` and ``get_params``, not a class."""
     works = hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type)
     return None if works else "a scikit-learn estimator instance"
 
 
 def is_string(value: Any) -> str | None:
-    """A string."""
+    """Accept a string."""
     return None if isinstance(value, str) else "a string"
 
 
 def is_cv(value: Any) -> str | None:
-    """An integer >= 2, a splitter with ``split``, or a list of (train, test) index pairs."""
+    """Accept an integer >= 2, a splitter with ``split``, or a list of (train, test) index pairs."""
     fine = (
-        (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 2)
+        (isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 2)
         or hasattr(value, "split")
         or isinstance(value, (list, tuple))
     )

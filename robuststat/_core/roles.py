@@ -64,8 +64,7 @@ class RoleReader:
             )
         if name not in self.table:
             raise RoleError(
-                f"{role}={name!r} is not a column of X. Its columns are "
-                f"{', '.join(self.table.names[:20])}{', ...' if len(self.table.names) > 20 else ''}."
+                f"{role}={name!r} is not a column of X. Its columns are {self.table.listed()}."
             )
         return self.table.series(name)
 
@@ -77,9 +76,10 @@ class RoleReader:
             if hasattr(value, "to_numpy") and not isinstance(value, pd.Series)
             else value
         )
-        shape = np.shape(values)
+        values = values if isinstance(values, pd.Series) else np.asarray(values)
+        shape = values.shape
         if len(shape) == 2 and shape[1] == 1:
-            values = np.asarray(values)[:, 0]
+            values = values[:, 0]
         elif len(shape) != 1:
             raise RoleError(
                 f"{role} must be one value a row, shape ({self.n_rows},); got shape {shape}."

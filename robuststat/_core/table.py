@@ -65,6 +65,11 @@ class Table:
     def __contains__(self, name: object) -> bool:
         return name in self.names
 
+    def listed(self) -> str:
+        """Names of the columns for a message, at most twenty."""
+        more = ", ..." if len(self.names) > 20 else ""
+        return ", ".join(self.names[:20]) + more
+
     def series(self, name: str) -> pd.Series:
         """One column; ordered categoricals keep their order, missing values become NaN."""
         column = self._frame.get_column(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._estimator import DSLClassifier, DSLMean, DSLRegressor
 
-__all__ = ["DSLClassifier", "DSLMean", "DSLRegressor"]
+__all__ = ["Comparison", "DSLClassifier", "DSLMean", "DSLRegressor", "compare_estimators"]

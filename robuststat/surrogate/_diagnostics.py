@@ -118,9 +118,8 @@ def design_effect(gold: RepetitionFit | None, vcov: Array) -> Array:
     variance = np.diag(vcov)
     if gold is None:
         return np.full(variance.size, np.nan)
-    return np.divide(
-        np.diag(gold.vcov), variance, out=np.full(variance.size, np.nan), where=variance > 0
-    )
+    unknown = np.full(variance.size, np.nan)
+    return np.asarray(np.divide(np.diag(gold.vcov), variance, out=unknown, where=variance > 0))
 
 
 def out_of_fold_r2(problem: Problem, predictions: CrossFit) -> dict[str, float]:

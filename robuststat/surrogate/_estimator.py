@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
 
-from dataclasses import replace
-
 from robuststat._core.data import RoleData, Terms, read_data
+from robuststat._core.errors import DataError, RoleError
 from robuststat._core.glm import FAMILIES
 from robuststat._core.params import (
     Check,
@@ -24,15 +24,14 @@ from robuststat._core.params import (
     one_of,
     optional,
 )
-from robuststat._core.errors import RoleError
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
+from robuststat.surrogate._diagnostics import surrogate_report
 from robuststat.surrogate._doc import shared_parameters
 from robuststat.surrogate._fit import Estimate, Options, estimate, make_result, read_problem
-from robuststat.surrogate._diagnostics import surrogate_report
 from robuststat.surrogate._learners import LEARNER_NAMES
+from robuststat.surrogate._outcome import check_counts, encode_labels, not_binary
 from robuststat.surrogate._problem import Problem
-from robuststat.surrogate._outcome import check_counts, encode_labels
 
 
 def _is_names(value: Any) -> str | None:
@@ -120,8 +119,8 @@ class _SurrogateEstimator(InferenceEstimator):
     def _terms(self) -> Terms:
         raise NotImplementedError
 
-    def _words(self) -> tuple[str, str]:
-        """Method and estimand, in words."""
+    def _words(self, outcome: str) -> tuple[str, str]:
+        """Say method and estimand in words."""
         raise NotImplementedError
 
     def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
@@ -129,8 +128,8 @@ class _SurrogateEstimator(InferenceEstimator):
         return data, None
 
     def _remember(self, problem: Problem, options: Options, found: Estimate) -> Self:
-        method, estimand = self._words()
-        call = " ".join(repr(self).split())
+        method, estimand = self._words(problem.data.outcome)
+        call = self._call()
         self._store(
             make_result(problem, options, found, method=method, estimand=estimand, call=call),
             problem.data,
@@ -218,6 +217,35 @@ class _SurrogateEstimator(InferenceEstimator):
         CollinearityError
             Linearly dependent columns, by name.
         """
+        problem, options = self._prepare(
+            X,
+            y,
+            prediction=prediction,
+            labeled=labeled,
+            sample_prob=sample_prob,
+            features=features,
+            strata=strata,
+            psu=psu,
+            sample_weight=sample_weight,
+            clusters=clusters,
+        )
+        return self._remember(problem, options, estimate(problem, options))
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        prediction: Any = None,
+        labeled: Any = None,
+        sample_prob: Any = None,
+        features: Any = None,
+        strata: Any = None,
+        psu: Any = None,
+        sample_weight: Any = None,
+        clusters: Any = None,
+    ) -> tuple[Problem, Options]:
+        """Validate the arguments of ``fit`` and set up the estimating equations."""
         self._check_parameters()
         options = Options(**{name: getattr(self, name) for name in Options.__slots__})
         terms = self._terms()
@@ -250,7 +278,7 @@ class _SurrogateEstimator(InferenceEstimator):
         elif found is None and self.learner == "passthrough":
             raise RoleError("learner='passthrough' needs prediction=: the surrogate to be used.")
         problem = read_problem(data, FAMILIES[self._model_name()], options, found, classes)
-        return self._remember(problem, options, estimate(problem, options))
+        return problem, options
 
 
 class _SurrogateRegression(_SurrogateEstimator):
@@ -385,15 +413,16 @@ class DSLRegressor(RegressorMixin, _SurrogateRegression):
             check_counts(data.y, data.outcome)
         return data, None
 
-    def _words(self) -> tuple[str, str]:
+    def _words(self, outcome: str) -> tuple[str, str]:
         kind = "Linear model" if self.model == "linear" else "Poisson regression (log link)"
         return (
             f"{kind}, design-based correction for surrogate labels",
-            "coefficients of this regression with expert labels on every row",
+            f"coefficients of this regression, as expert labels of {outcome} on every row "
+            "would give them",
         )
 
     def predict(self, X: Any) -> Array:
-        """Expected outcome of new rows.
+        """Predict the expected outcome of new rows.
 
         Parameters
         ----------
@@ -518,14 +547,19 @@ class DSLClassifier(ClassifierMixin, _SurrogateRegression):
         return tags
 
     def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
-        values, classes = encode_labels(data.y, data.outcome)
+        values, classes = encode_labels(data.y, data.outcome, data.weights, self._refuse_numbers)
         self.classes_ = np.array(classes)
         return replace(data, y=values), classes
 
-    def _words(self) -> tuple[str, str]:
+    def _refuse_numbers(self, name: str, values: list[float]) -> None:
+        """Refuse two numeric classes other than 0 and 1; tests override this to accept them."""
+        raise DataError(not_binary(name, values))
+
+    def _words(self, outcome: str) -> tuple[str, str]:
         return (
             "Logistic regression, design-based correction for surrogate labels",
-            f"log-odds coefficients for {self.classes_[1]!s} with expert labels on every row",
+            f"log-odds coefficients of {outcome} = {self.classes_[1]!s}, as expert labels on every "
+            "row would give them",
         )
 
     def decision_function(self, X: Any) -> Array:
@@ -539,7 +573,8 @@ class DSLClassifier(ClassifierMixin, _SurrogateRegression):
 
     def predict(self, X: Any) -> Any:
         """Most probable class of new rows, of shape (n,)."""
-        return self.classes_[(self._linear_predictor(X) > 0).astype(int)]
+        second = (self._linear_predictor(X) > 0).astype(int)
+        return self.classes_[second]
 
 
 @shared_parameters
@@ -639,11 +674,11 @@ class DSLMean(RegressorMixin, _SurrogateEstimator):
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
         return Terms(by=by)
 
-    def _words(self) -> tuple[str, str]:
+    def _words(self, outcome: str) -> tuple[str, str]:
         groups = "" if self.by is None else " by group"
         return (
             f"Mean{groups}, design-based correction for surrogate labels",
-            f"mean of the expert label{groups} over all rows",
+            f"mean of {outcome}{groups}, as expert labels on every row would give it",
         )
 
     def predict(self, X: Any) -> Array:

@@ -13,7 +13,7 @@ from robuststat._core.errors import ConvergenceWarning, ParameterError, RoleErro
 from robuststat._core.glm import GLMFamily
 from robuststat._core.table import to_float
 from robuststat._core.types import Array
-from robuststat._core.vcov import check_clusters, small_sample
+from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.result import InferenceResult
 from robuststat.surrogate._diagnostics import design_effect, gold_only
 from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
@@ -82,6 +82,8 @@ class Estimate:
         Degrees of freedom.
     effect : ndarray of shape (k,)
         Design effect.
+    gold : RepetitionFit or None
+        Fit on expert labels alone.
     """
 
     theta: Array
@@ -92,6 +94,7 @@ class Estimate:
     vcov_type: str
     df: float
     effect: Array
+    gold: RepetitionFit | None
 
 
 def read_problem(
@@ -184,7 +187,7 @@ def variance_spec(
         n_strata = 1 if strata is None else len(strata.levels)
         spec = VarianceSpec(kind, psu=psu, strata=strata)
         return spec, "survey", float(len(psu.levels) - n_strata)
-    name = options.vcov or ("HC0" if clusters is None else "CR0")
+    name: VcovKind = options.vcov or ("HC0" if clusters is None else "CR0")
     if name.startswith("CR") != (clusters is not None):
         raise ParameterError(
             f"vcov={options.vcov!r} and clusters={'None' if clusters is None else 'given'} do "
@@ -256,13 +259,14 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     assert moments is not None
     theta, vcov = aggregate(fits)
     gold = gold_only(moments, spec, options.tol, options.max_iter)
-    return Estimate(theta, vcov, fits, predictions, spec, name, df, design_effect(gold, vcov))
+    effect = design_effect(gold, vcov)
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold)
 
 
 def make_result(
     problem: Problem, options: Options, found: Estimate, *, method: str, estimand: str, call: str
 ) -> InferenceResult:
-    """Result object with everything the reader should know."""
+    """Build the result object with everything the reader should know."""
     data, labelling = problem.data, problem.labelling
     converged = all(fit.convergence.converged for fit in found.fits)
     if not converged:

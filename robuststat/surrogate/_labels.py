@@ -204,7 +204,7 @@ def _normalised(
     n = labeled.size
     if cells is None:
         if weights is None:
-            share = np.count_nonzero(labeled) / n
+            share = float(np.count_nonzero(labeled) / n)
             mean = 1.0 if prob is None else float(prob.mean())
         else:
             share = float(weights[labeled].sum() / weights.sum())
@@ -290,7 +290,7 @@ def nuisance_scores(labelling: Labelling, rows: slice) -> tuple[Array, IntArray 
 
 
 def probability_coefficient(labelling: Labelling, correction: Array) -> Array | None:
-    """What estimating the probabilities takes off the scores, of shape (r, k) (2.5).
+    """Find what estimating the probabilities takes off the scores, of shape (r, k) (2.5).
 
     Parameters
     ----------

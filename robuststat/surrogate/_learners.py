@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.table import to_float
-from robuststat._core.types import Array, BoolArray
+from robuststat._core.types import Array, BoolArray, IntArray
 
 LEARNER_NAMES = ("auto", "passthrough", "ols", "logit")
 
@@ -60,7 +60,7 @@ def learner_words(learner: Any) -> str:
 def input_matrix(
     surrogates: dict[str, pd.DataFrame], features: pd.DataFrame | None, classes: Any
 ) -> Array:
-    """Inputs of g: distinct surrogate columns, then features, categories one-hot, (n, q)."""
+    """Build the inputs (n, q) of g: distinct surrogates, then features, categories one-hot."""
     columns: dict[str, pd.Series] = {}
     for frame in surrogates.values():
         for name, column in frame.items():
@@ -116,7 +116,7 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     return values
 
 
-def training_strata(labeled: BoolArray, targets: dict[str, Array]) -> Array:
+def training_strata(labeled: BoolArray, targets: dict[str, Array]) -> IntArray:
     """Codes that spread labelled rows, and the classes of binary columns, over folds."""
     codes = np.zeros(labeled.size, dtype=np.int64)
     codes[labeled] = 1

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robuststat._core.errors import DataError
-from robuststat._core.table import to_float
 from robuststat._core.types import Array
 
 
-def encode_labels(y: Any, name: str) -> tuple[Array, tuple[Any, Any]]:
+def encode_labels(
+    y: Any,
+    name: str,
+    weights: Array | None,
+    refuse_numbers: Callable[[str, list[float]], None],
+) -> tuple[Array, tuple[Any, Any]]:
     """Binary labels as 0/1 with NaN where not labelled, and the two classes in order.
 
     Parameters
@@ -21,45 +26,46 @@ def encode_labels(y: Any, name: str) -> tuple[Array, tuple[Any, Any]]:
         0/1 numbers, booleans, or two distinct strings; NaN, None or NA where not labelled.
     name : str
         Name of the outcome, for messages.
+    weights : ndarray of shape (n,) or None
+        Sample weights; labels of rows without weight do not count as a class.
+    refuse_numbers : callable
+        Called with two numeric classes that are not 0 and 1.
 
     Raises
     ------
     DataError
         When the labels are not binary.
     """
-    series = pd.Series(y)
+    series = pd.Series(y).infer_objects()
     known = series.notna().to_numpy()
-    if not known.any():
+    counted = known if weights is None else known & (weights > 0)
+    distinct = sorted(pd.unique(series[counted]).tolist(), key=lambda v: (str(type(v)), v))
+    if not distinct:
         return np.full(len(series), np.nan), (0, 1)
-    distinct = pd.unique(series[known].infer_objects())
-    if pd.api.types.is_numeric_dtype(pd.Series(distinct).infer_objects()):
-        return _encode_numbers(series, name, np.asarray(distinct))
+    if len(distinct) == 1:
+        raise DataError(
+            f"The labels of {name!r} hold one class only ({distinct[0]!r}); a logit model needs "
+            "both. Label more rows."
+        )
+    numbers = all(isinstance(value, (int, float)) for value in distinct)
+    if numbers and not all(np.isfinite(value) for value in distinct):
+        raise DataError(f"Input y contains infinity or a value too large ({name!r}).")
     if len(distinct) != 2:
-        raise DataError(_not_binary(name, list(distinct)))
-    first, second = sorted(distinct)
-    values = np.where(known, (series == second).to_numpy(dtype=np.float64), np.nan)
+        raise DataError(not_binary(name, distinct))
+    if numbers and distinct != [0, 1]:
+        refuse_numbers(name, distinct)
+    first, second = (_whole(value) for value in distinct)
+    values = np.where(known, (series == second).to_numpy(dtype=np.float64, na_value=0.0), np.nan)
     return values, (first, second)
 
 
-def _encode_numbers(series: pd.Series, name: str, distinct: Any) -> tuple[Array, tuple[Any, Any]]:
-    values = to_float(series, name)
-    if np.isinf(values).any():
-        raise DataError(f"Input y contains infinity or a value too large ({name}).")
-    found = distinct.astype(np.float64)
-    if not np.isin(found, (0.0, 1.0)).all():
-        raise DataError(_not_binary(name, sorted(found.tolist())))
-    if found.size < 2:
-        raise DataError(
-            f"The labels of {name!r} hold one class only ({found[0]:g}); a logit model needs "
-            "both. Label more rows."
-        )
-    if distinct.dtype == bool:
-        return values, (False, True)
-    # Integers with gaps arrive as floats; the classes stay whole numbers.
-    return values, (0, 1)
+def _whole(value: Any) -> Any:
+    """Integers with gaps arrive as floats; the classes stay whole numbers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _not_binary(name: str, distinct: list[Any]) -> str:
+def not_binary(name: str, distinct: list[Any]) -> str:
+    """Message for labels that are not binary."""
     shown = ", ".join(repr(value) for value in distinct[:5])
     numbers = all(isinstance(value, (int, float)) for value in distinct)
     if numbers and any(not float(value).is_integer() for value in distinct):

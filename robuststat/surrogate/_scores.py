@@ -78,9 +78,7 @@ class DesignAdjustedGLM:
             if self.gram is not None and self.family.name == "linear":
                 moment = _cross_product(self.X_hat, self.pseudo_outcome, a)
                 return (moment - self.gram @ theta) / n, -self.gram / n
-            score, information = glm_sums(
-                self.X_hat, self.pseudo_outcome, 1.0 if a is None else a, theta, self.family
-            )
+            score, information = glm_sums(self.X_hat, self.pseudo_outcome, a, theta, self.family)
             return score / n, -information / n
         score, information = glm_sums(
             self.X_gold, self.y_gold, self._gold_weights(), theta, self.family
@@ -106,10 +104,7 @@ class DesignAdjustedGLM:
         else:
             residual = self.y_hat[rows] - self.family.mean(X @ theta)
             psi = X * (residual * self._hat_weights(rows))[:, None]
-            if not np.isscalar(self.tuning):
-                psi = psi @ np.asarray(self.tuning).T
-            else:
-                psi *= self.tuning
+            psi = _rows_times(psi, self.tuning)
         start, stop, _ = rows.indices(self.n_obs)
         first, last = np.searchsorted(self.labelling.rows, (start, stop))
         gold = slice(first, last)
@@ -119,20 +114,20 @@ class DesignAdjustedGLM:
         return psi
 
     def corrections(self, theta: Array) -> Array:
-        """a (m - Lambda mhat) of the labelled rows, of shape (n_labeled, k)."""
+        """Return a (m - Lambda mhat) of the labelled rows, of shape (n_labeled, k)."""
         rows = self.labelling.rows
         gold = self.X_gold * (self.y_gold - self.family.mean(self.X_gold @ theta))[:, None]
         if not self.gold_only:
             X = self.X_hat[rows]
             hat = X * (self.y_hat[rows] - self.family.mean(X @ theta))[:, None]
-            gold -= hat * self.tuning if np.isscalar(self.tuning) else hat @ self.tuning.T  # type: ignore[union-attr]
+            gold -= _rows_times(hat, self.tuning)
         weights = self.labelling.weights
         return gold if weights is None else gold * weights[rows, None]
 
     @property
     def gold_only(self) -> bool:
         """Whether predictions have no weight."""
-        return bool(np.isscalar(self.tuning) and self.tuning == 0.0)
+        return isinstance(self.tuning, float) and self.tuning == 0.0
 
     def _gold_weights(self) -> Array:
         weights = self.labelling.weights
@@ -140,7 +135,7 @@ class DesignAdjustedGLM:
         return ratio if weights is None else ratio * weights[self.labelling.rows]
 
     def _hat_weights(self, rows: slice) -> Array:
-        """a (1 - w) of some rows."""
+        """Return a (1 - w) of some rows."""
         labelling = self.labelling
         values = 1.0 - labelling.labeled[rows] / labelling.prob[rows]
         return values if labelling.weights is None else values * labelling.weights[rows]
@@ -166,7 +161,7 @@ def outcome_moments(
 
 def design_gram(X: Array, weights: Array | None) -> Array:
     """``X' diag(a) X``."""
-    return weighted_gram(X, X[:, 0], 1.0 if weights is None else weights)[0]
+    return weighted_gram(X, X[:, 0], weights)[0]
 
 
 def _cross_product(X: Array, y: Array, weights: Array | None) -> Array:
@@ -174,4 +169,8 @@ def _cross_product(X: Array, y: Array, weights: Array | None) -> Array:
 
 
 def _times(tuning: Tuning, value: Array) -> Array:
-    return value * tuning if np.isscalar(tuning) else np.asarray(tuning) @ value
+    return value * tuning if isinstance(tuning, float) else tuning @ value
+
+
+def _rows_times(rows: Array, tuning: Tuning) -> Array:
+    return rows * tuning if isinstance(tuning, float) else rows @ tuning.T

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from robuststat._core.glm import GLMFamily, glm_sums, row_blocks
-from robuststat._core.linalg import nearest_psd
+from robuststat._core.linalg import nearest_psd, solve_square
 from robuststat._core.moments import MomentSolution, solve_moments
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.table import Codes
@@ -99,9 +99,8 @@ def _solve_linear(moments: DesignAdjustedGLM) -> MomentSolution:
 
     Whether it is needed is seen from the average score, which ``adjusted_meat`` returns.
     """
-    theta = np.zeros(moments.n_moments)
-    score, jacobian = moments.sums(theta)
-    theta = np.linalg.solve(-jacobian, score)
+    score, jacobian = moments.sums(np.zeros(moments.n_moments))
+    theta = solve_square(-jacobian, score)
     done = ConvergenceInfo(True, 1, float(np.abs(theta).max()), 0.0, "solved exactly")
     return MomentSolution(theta, jacobian, done)
 
@@ -111,20 +110,19 @@ def _warm_start(moments: DesignAdjustedGLM) -> Array:
     stride = moments.n_obs // _WARM_ROWS
     outcome = moments.y_hat if moments.pseudo_outcome is None else moments.pseudo_outcome
     a = moments.labelling.weights
-    weights = 1.0 if a is None else a[::stride]
+    weights = None if a is None else a[::stride]
     X, y = np.ascontiguousarray(moments.X_hat[::stride]), outcome[::stride]
     return _glm_root(moments.family, X, y, weights, np.zeros(moments.n_moments), tol=1e-4)
 
 
 def _plug_in(moments: DesignAdjustedGLM, start: Array) -> Array:
     """Coefficients that take predictions for truth: a start near the root (2.3)."""
-    a = moments.labelling.weights
-    weights = 1.0 if a is None else a
+    weights = moments.labelling.weights
     return _glm_root(moments.family, moments.X_hat, moments.y_hat, weights, start, tol=1e-4)
 
 
 def _glm_root(
-    family: GLMFamily, X: Array, y: Array, weights: Array | float, start: Array, tol: float
+    family: GLMFamily, X: Array, y: Array, weights: Array | None, start: Array, tol: float
 ) -> Array:
     n = X.shape[0]
 
@@ -167,11 +165,14 @@ def fit_repetition(
     solution = solve(moments, start, tol, max_iter)
     theta, jacobian = solution.theta, solution.jacobian
     middle, score = adjusted_meat(moments, theta, spec)
-    step = np.linalg.solve(-jacobian, score)
-    rounding = np.abs(step).max() > 1e-11 * (1.0 + np.abs(theta).max())
-    if moments.family.name == "linear" and rounding:
-        theta = theta + step
-        middle, score = adjusted_meat(moments, theta, spec)
+    if moments.family.name == "linear":
+        step = solve_square(-jacobian, score)
+        if np.abs(step).max() > 1e-11 * (1.0 + np.abs(theta).max()):
+            theta = theta + step
+            middle, score = adjusted_meat(moments, theta, spec)
+    if not solution.convergence.converged:
+        # Reported as not converged; a finite matrix keeps the rest of the result readable.
+        jacobian = jacobian - 1e-8 * np.abs(jacobian).max() * np.eye(moments.n_moments)
     vcov = sandwich(jacobian, middle, moments.n_obs, spec.factor)
     rows = row_influence(moments, theta, jacobian, spec) if influence else None
     return RepetitionFit(theta, vcov, solution.convergence, influence=rows)

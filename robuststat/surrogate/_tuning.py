@@ -14,6 +14,7 @@ import numpy as np
 
 from robuststat._core.errors import warn
 from robuststat._core.glm import glm_sums
+from robuststat._core.linalg import solve_square
 from robuststat._core.table import Codes
 from robuststat._core.types import Array
 from robuststat._core.vcov import cluster_sums
@@ -67,10 +68,12 @@ def fit_tuned(
     pilot = fit_repetition(moments.tuned(0.0), spec, tol=tol, max_iter=max_iter).theta
     u, v = _pair(moments, pilot, spec.clusters)
     if tuning == "matrix":
-        lam = np.linalg.solve(v.T @ v, v.T @ u).T
-        fit = fit_repetition(moments.tuned(lam), spec, start=pilot, tol=tol, max_iter=max_iter)
+        lam: Array = solve_square(v.T @ v, v.T @ u).T
+        fit = fit_repetition(
+            moments.tuned(lam), spec, start=pilot, tol=tol, max_iter=max_iter, influence=True
+        )
         return replace(fit, tuning=lam)
-    bread = np.linalg.inv(_model_information(moments, pilot))
+    bread = solve_square(_model_information(moments, pilot), np.eye(pilot.size))
     return _fit_each(moments, spec, _scalars(bread, u, v), pilot, tol, max_iter)
 
 
@@ -80,7 +83,9 @@ def _scalars(bread: Array, u: Array, v: Array) -> Array:
     variance = (control**2).sum(axis=0)
     covariance = (target * control).sum(axis=0)
     # A control variate that does not vary for a coefficient cannot help it.
-    return np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
+    return np.asarray(
+        np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
+    )
 
 
 def _fit_each(
@@ -112,7 +117,7 @@ def _fit_each(
 
 
 def _pair(moments: DesignAdjustedGLM, pilot: Array, clusters: Codes | None) -> tuple[Array, Array]:
-    """u and v at the pilot, summed over clusters where rows are not independent."""
+    """Compute u and v at the pilot, summed over clusters where rows are not independent."""
     labelling = moments.labelling
     n = moments.n_obs
     gold = moments.tuned(0.0)
@@ -146,7 +151,6 @@ def _population_coefficient(moments: DesignAdjustedGLM, hat: Array) -> Array:
 
 
 def _model_information(moments: DesignAdjustedGLM, theta: Array) -> Array:
-    a = moments.labelling.weights
-    weights = 1.0 if a is None else a
+    weights = moments.labelling.weights
     information = glm_sums(moments.X_hat, moments.y_hat, weights, theta, moments.family)[1]
     return information / moments.n_obs

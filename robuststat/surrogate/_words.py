@@ -58,7 +58,7 @@ def prediction_line(problem: Problem, learner: Any, predictions: CrossFit) -> st
 
 
 def effective_line(effect: Array, n_labeled: int) -> str | None:
-    """What the labels are worth with the help of the predictions."""
+    """Say what the labels are worth with the help of the predictions."""
     known = effect[np.isfinite(effect)]
     if known.size == 0:
         return None
@@ -71,7 +71,7 @@ def effective_line(effect: Array, n_labeled: int) -> str | None:
 
 
 def assumptions(problem: Problem, spec: VarianceSpec) -> list[str]:
-    """What was assumed, and what was not."""
+    """Say what was assumed, and what was not."""
     groups = "rows" if spec.clusters is None and spec.psu is None else "clusters"
     said = [
         "every row had a known, positive probability of getting an expert label, and nothing "

@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robuststat import _intervals
-from robuststat._columns import COLUMNS
 from robuststat._core.errors import CollinearityError, DataError, ParameterError
 from robuststat._core.types import Array
-from robuststat._diagnostics import check_diagnostics
-from robuststat._export import decode, encode
+from robuststat._results import intervals
+from robuststat._results.columns import COLUMNS
+from robuststat._results.diagnostics import check_diagnostics
+from robuststat._results.export import decode, encode
 
 __all__ = ["Estimates", "sandwich"]
 
@@ -254,12 +254,12 @@ class Estimates:
     @property
     def statistic(self) -> Array:
         """Estimate over its standard error, shape (k,); infinite or NaN where that is zero."""
-        return _intervals.studentize(self.estimate, self.std_error)
+        return intervals.studentize(self.estimate, self.std_error)
 
     @property
     def p_value(self) -> Array:
         """Two-sided p-values of "the coefficient is zero", shape (k,)."""
-        return _intervals.two_sided_p(self.statistic, self.df)
+        return intervals.two_sided_p(self.statistic, self.df)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values of strict JSON; :meth:`from_dict` restores it exactly.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from robuststat import _intervals, plot, report
+from robuststat import plot, report
 from robuststat._core.errors import ParameterError
-from robuststat._estimates import Estimates
+from robuststat._results import intervals
+from robuststat._results.estimates import Estimates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,9 +166,9 @@ class TabulatedEstimates(Estimates):
         """
         check_level(level)
         if kind == "pointwise":
-            c = _intervals.critical_value(level, self.df)
+            c = intervals.critical_value(level, self.df)
         elif kind == "simultaneous":
-            c = _intervals.simultaneous_critical_value(self.vcov, level, self.df, random_state)
+            c = intervals.simultaneous_critical_value(self.vcov, level, self.df, random_state)
         else:
             raise ParameterError(f"kind must be 'pointwise' or 'simultaneous', got {kind!r}.")
         half = c * self.std_error

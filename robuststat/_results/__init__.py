@@ -1,0 +1,1 @@
+"""Parts of the result object: tables, intervals, restrictions, export."""
