@@ -323,8 +323,10 @@ def add_rows(psi: Array, codes: IntArray, totals: Array, *, size: int) -> Array:
 
         segment_sums(np.ascontiguousarray(psi), np.ascontiguousarray(codes), totals)
     else:
-        for j in range(psi.shape[1]):
-            np.add.at(totals[:, j], codes, psi[:, j])
+        # As in the compiled loop, overflow is not reported here but found by whoever uses the sums.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for j in range(psi.shape[1]):
+                np.add.at(totals[:, j], codes, psi[:, j])
     return totals
 
 

@@ -70,7 +70,8 @@ def test_large_problem_takes_the_kernel_and_agrees(monkeypatch):
 
 def test_warmup_compiles_every_kernel():
     robuststat.warmup()
-    assert segment_sums.signatures or not hasattr(segment_sums, "signatures")
+    # Without just-in-time compilation (NUMBA_DISABLE_JIT) it is a plain function.
+    assert getattr(segment_sums, "signatures", ["plain"])
 
 
 @pytest.mark.parametrize("bad", [-1, 5])
