@@ -16,7 +16,7 @@ __version__ = version("robuststat")
 _EXPORTS: dict[str, str] = {}
 _MODULES = ("datasets", "simulation", "surrogate", "testing")
 
-__all__ = ["__version__", *_EXPORTS, *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
