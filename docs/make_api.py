@@ -57,11 +57,12 @@ def page() -> str:
         item = getattr(robuststat, name)
         if isinstance(item, ModuleType):
             modules.append(item)
-        elif callable(item) and item.__module__.startswith("robuststat."):
+        elif callable(item):
             home = ".".join(item.__module__.split(".")[:2])
             module = importlib.import_module(home)
-            is_family = hasattr(module, "__path__") and not home.endswith("._core")
-            by_heading.setdefault(title(module) if is_family else REST, []).append(name)
+            is_family = home.startswith("robuststat.") and hasattr(module, "__path__")
+            heading = title(module) if is_family and not home.endswith("._core") else REST
+            by_heading.setdefault(heading, []).append(name)
     rest = by_heading.pop(REST, [])
     blocks = [block(heading, "robuststat", names) for heading, names in by_heading.items()]
     if rest:
@@ -69,6 +70,7 @@ def page() -> str:
     listed = {name for names in [rest, *by_heading.values()] for name in names}
     for module in modules:
         names = [name for name in getattr(module, "__all__", ()) if name not in listed]
+        names = [name for name in names if callable(getattr(module, name))]
         if names:
             blocks.append(block(title(module), module.__name__, names))
     return HEAD + "".join(blocks)
