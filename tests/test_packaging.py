@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
@@ -91,6 +92,19 @@ def test_packages_are_the_folders() -> None:
 
 def test_data_files_are_shipped_and_explained() -> None:
     assert data_problems(ROOT) == []
+
+
+def test_data_are_found_from_the_checkout() -> None:
+    """Read the data where ``python -m robuststat`` of README.md starts, in the checkout's root.
+
+    There the folder robuststat/ hides the installed package, and with it robuststat.data.
+    """
+    script = (
+        "from robuststat import datasets as d\n"
+        "[getattr(d, name)() for name in dir(d) if name.startswith('load_')]"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_lowest_versions_are_the_declared_bounds() -> None:
