@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -33,6 +32,8 @@ def main() -> None:
 
 def tour_surrogate(*, interactive: bool) -> None:
     """Ask what makes a sentence positive when a lexicon did the labelling."""
+    import statsmodels.formula.api as smf
+
     sentences = load_sentences().frame
     n = len(sentences)
     _say(
@@ -51,11 +52,7 @@ def tour_surrogate(*, interactive: bool) -> None:
         formula=FORMULA, variance="design", random_state=SEED, verbose=int(interactive)
     )
     found = compare_estimators(model, frame, prediction=SURROGATES, features=FEATURES)
-    with warnings.catch_warnings():
-        # Every row is labelled here, which is what the warning would say.
-        warnings.simplefilter("ignore", UserWarning)
-        everything = DSLClassifier(formula=FORMULA).fit(sentences, prediction="vader_positive")
-    truth = np.asarray(everything.result_.estimate)
+    truth = np.asarray(smf.logit(FORMULA, sentences).fit(disp=0).params)
     print(_table(found, truth), "\n")
     _say(
         "Estimates in log-odds with 95 % intervals; * marks an interval that misses the answer "

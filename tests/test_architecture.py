@@ -31,21 +31,15 @@ FLOORS = {
     "base": 4,
     "datasets": 6,
     "simulation": 6,
-    "testing": 6,
-    "": 7,
-    "__main__": 7,
+    "testing": 7,
+    "": 8,
+    "__main__": 9,
 }
 FAMILY_FLOOR = 5
 # Private modules that a room was split into because of its length: module -> room.
 PART_OF = {
     "_format": "report",
-    "_columns": "result",
-    "_constraints": "result",
-    "_diagnostics": "result",
-    "_estimates": "result",
-    "_export": "result",
-    "_intervals": "result",
-    "_tables": "result",
+    "_results": "result",
     "wald": "result",
 }
 # Rooms that see even less of the package than their floor would allow.
@@ -313,8 +307,8 @@ SOUND = {
     "__main__.py": "print(1)",
     "base.py": "from robuststat._core import a\nfrom robuststat.result import x",
     "report.py": "from robuststat import _format",
-    "result.py": "from robuststat._tables import x\ndef f():\n    import matplotlib",
-    "_tables.py": "from robuststat._core import a",
+    "result.py": "from robuststat.wald import x\ndef f():\n    import matplotlib",
+    "wald.py": "from robuststat._core import a",
     "_format.py": "",
     "_core/a.py": "import numpy\ndef f():\n    import cvxpy\n    from robuststat.kernels import b",
     "kernels/b.py": "import numba\nimport math",

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-import robuststat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import robuststat
 from robuststat._core import linalg
 from robuststat._core.errors import DataError
 from robuststat._core.vcov import cluster_sums
