@@ -205,7 +205,7 @@ missed = {
     for name, table in found.items()
 }
 Prose(
-    f"""- The **bias test** compares the first and the last column. Its statistic is
+    f"""- The **bias test** compares surrogate only with DSL. Its statistic is
   {test.statistic:.1f} with {test.df} degrees of freedom: the labels show that the machine's answer
   is biased. This can be computed in a real project, where the truth is not known. The reverse does
   not hold; a large p-value may only mean that there are too few labels to see the bias.
@@ -487,8 +487,7 @@ prediction that has seen the outcome pushes it away. DSL gives
 # Assumed is that each row had a known positive probability of being labelled, and that nothing
 # else decided. In exchange nothing is assumed about the machine: any model, any prompt, any
 # version, used in any way that does not depend on who was labelled. The design cannot be tested
-# afterwards from the data. Five ways to get labels, each
-# repeated 60 times, with bias and coverage of three coefficients:
+# afterwards from the data. Here are five ways to get labels, each repeated 60 times:
 #
 # - **random sample**: as above.
 # - **one genre left out**: no editorial was labelled, yet the estimate is to hold for the corpus.
@@ -496,8 +495,9 @@ prediction that has seen the outcome pushes it away. DSL gives
 # - **experts check the positives**: labels only where the machine said "positive". The same
 #   happens, less visibly, if experts skip rows that they find boring, or if rows are added where
 #   the machine looked wrong.
-# - **same idea, known odds**: rows called positive have three times the odds of others, but each
-#   probability is written down and passed as `sample_prob`.
+# - **known probabilities**: the same idea, but every row can be drawn. Rows called positive are
+#   three times as likely to be drawn as others, and each probability is written down and passed as
+#   `sample_prob`.
 # - **codebook changed**: for half of the labels "positive" came to mean a rating above 0.8 and
 #   no longer above 0.2. The method takes expert labels for the truth, so it estimates a mixture
 #   of two truths.
@@ -507,7 +507,7 @@ prediction that has seen the outcome pushes it away. DSL gives
 size = len(frame)
 strict = (frame["human"] > 0.8).astype(float)
 called = frame["vader_positive"] == 1
-odds = np.where(called, 3.0, 1.0)
+relative = np.where(called, 3.0, 1.0)
 
 
 def pick(rows, number, rng):
@@ -519,21 +519,21 @@ def pick(rows, number, rng):
 
 def label_in_five_ways(random_state):
     rng = random_state
-    unequal = draw_labels(size, 1000, design="unequal", prob=odds, random_state=rng)
+    unequal = draw_labels(size, 1000, design="unequal", prob=relative, random_state=rng)
     changed = frame["positive"].where(rng.random(size) < 0.5, strict)
     sample = pick(np.ones(size, dtype=bool), 1000, rng)
     ways = {
         "random sample": frame["positive"].where(sample),
         "one genre left out": frame["positive"].where(pick(frame["source"] != "nyt", 1000, rng)),
         "experts check the positives": frame["positive"].where(pick(called, 1000, rng)),
-        "same idea, known odds": frame["positive"].where(unequal.labeled),
+        "known probabilities": frame["positive"].where(unequal.labeled),
         "codebook changed": changed.where(sample),
     }
     return Bunch(ways=ways, prob=unequal.sample_prob)
 
 
 def fit_labels(way):
-    known = way == "same idea, known odds"
+    known = way == "known probabilities"
     est = DSLClassifier(
         formula=f"expert ~ {model}",
         learner="ols",
@@ -554,22 +554,22 @@ ways = [
     "random sample",
     "one genre left out",
     "experts check the positives",
-    "same idea, known odds",
+    "known probabilities",
     "codebook changed",
 ]
 broken = monte_carlo(
     label_in_five_ways, {way: fit_labels(way) for way in ways}, 60, truth=truth, random_state=3
 )
-broken.table[broken.table["term"].isin(["(Intercept)", "source[T.nyt]", "log_words"])].pivot_table(
-    ["bias", "mean_se", "coverage"], index="estimator", columns="term", sort=False
-)[["bias", "mean_se", "coverage"]].round(2)
+chosen_terms = broken.table["term"].isin(["(Intercept)", "source[T.nyt]", "log_words"])
+broken.table[chosen_terms].set_index(["estimator", "term"])[
+    ["truth", "bias", "mean_se", "coverage"]
+].round(2)
 
 # %% [markdown]
-# With the known odds the biased choice does no harm; without them nothing else repairs it.
-#
-# The standard errors of the broken designs look as usual. Nothing in the output warns of them,
-# which is why the draw should be made by a script with a seed, before the experts start, and why
-# a row that was drawn must be labelled however dull it is.
+# A biased choice does no harm if its probabilities are known, and cannot be repaired if they are
+# not. The standard errors of the broken designs look as usual, and nothing in the output warns of
+# them. That is why a script with a seed should draw the rows before the experts start, and why a
+# row that was drawn must be labelled however dull it is.
 #
 # Other ways to go wrong:
 #
