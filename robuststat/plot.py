@@ -121,7 +121,7 @@ def _decorate(ax: Axes, rows: list[str], null: float | None, xlabel: str, legend
         ax.legend(
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=min(3, len(handles)),
+            ncols=min(4, len(handles)),
             frameon=False,
             borderaxespad=0.2,
             handletextpad=0.4,
@@ -133,7 +133,7 @@ def coefplot(
     frame: pd.DataFrame,
     *,
     group: str | None = None,
-    truth: Mapping[str, float] | None = None,
+    truth: Mapping[str, float] | pd.Series | None = None,
     null: float | None = 0.0,
     xlabel: str = "Estimate",
     ax: Axes | None = None,
@@ -148,7 +148,7 @@ def coefplot(
         arrows, missing ones as a marker without interval.
     group : str, optional
         Column whose values are drawn side by side in different colours and markers (at most 7).
-    truth : mapping of str to float, optional
+    truth : mapping or Series of str to float, optional
         Row label -> true value, drawn as a vertical tick across the row.
     null : float or None
         Position of the dashed reference line; None for no line.
@@ -188,7 +188,7 @@ def coefplot(
             "Select some of them first."
         )
     rows = list(dict.fromkeys(labels))
-    truth = dict(truth or {})
+    truth = {} if truth is None else dict(truth)
     unknown = [name for name in truth if name not in rows]
     if unknown:
         raise ParameterError(

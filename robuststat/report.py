@@ -58,7 +58,8 @@ def header_lines(
     counts: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Build the lines that say what was fitted to how many rows."""
-    lines = [f"Call:  {call}", ""] if call else []
+    lines = textwrap.wrap(f"Call:  {call}", WIDTH, subsequent_indent=" " * 7) if call else []
+    lines += [""] if call else []
     lines += [method] if method else []
     if estimand:
         lines += textwrap.wrap(f"Estimand: {estimand}", WIDTH, subsequent_indent="  ")

@@ -273,7 +273,7 @@ class TabulatedEstimates(Estimates):
         level: float = 0.95,
         exponentiate: bool = False,
         intercept: bool = False,
-        truth: Mapping[str, float] | None = None,
+        truth: Mapping[str, float] | pd.Series | None = None,
         ax: Axes | None = None,
     ) -> Axes:
         """Draw the coefficients with their intervals (see :func:`robuststat.plot.coefplot`).
@@ -286,8 +286,8 @@ class TabulatedEstimates(Estimates):
             As in :meth:`tidy`; the reference line is then at 1.
         intercept : bool, default=False
             Whether to draw the intercepts.
-        truth : mapping of str to float, optional
-            True values to mark.
+        truth : mapping or Series of str to float, optional
+            True values to mark; that of an intercept that is not drawn is left out.
         ax : matplotlib Axes, optional
             Where to draw.
 
@@ -299,6 +299,7 @@ class TabulatedEstimates(Estimates):
         slopes = frame["term"] != INTERCEPT
         if not intercept and slopes.any():
             frame = frame[slopes]
+            truth = None if truth is None else {k: v for k, v in truth.items() if k != INTERCEPT}
         what = "exp(estimate)" if exponentiate else "Estimate"
         return plot.coefplot(
             frame,
