@@ -299,7 +299,9 @@ class TabulatedEstimates(Estimates):
         slopes = frame["term"] != INTERCEPT
         if not intercept and slopes.any():
             frame = frame[slopes]
-            truth = None if truth is None else {k: v for k, v in truth.items() if k != INTERCEPT}
+            truth = (
+                None if truth is None else {str(k): v for k, v in truth.items() if k != INTERCEPT}
+            )
         what = "exp(estimate)" if exponentiate else "Estimate"
         return plot.coefplot(
             frame,
