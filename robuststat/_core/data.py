@@ -31,8 +31,8 @@ from robuststat._core.formula import (
     parse_formula,
     quoted_sum,
 )
-from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by, is_column_name
-from robuststat._core.table import Codes, Table, as_table, to_float
+from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by
+from robuststat._core.table import Codes, Table, as_table, plain_values, to_float
 from robuststat._core.types import Array, BoolArray
 
 OutcomeKind = Literal["numeric", "labels", "none"]
@@ -170,8 +170,10 @@ def read_data(
     values = {name: getattr(reader, ROLE_KINDS[name])(name, v) for name, v in given.items()}
     weights = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
     groups = None if clusters is None else reader.codes("clusters", clusters)
-    taken = {c for v in (*given.values(), sample_weight, clusters) for c in columns_named_by(v)}
-    taken |= {y} if isinstance(y, str) else set()
+    taken = {v for v in (y, sample_weight, clusters, *given.values()) if isinstance(v, str)}
+    # A list of strings names columns only where a role may be several columns.
+    several = [v for name, v in given.items() if ROLE_KINDS[name] == "columns"]
+    taken |= {c for v in several for c in columns_named_by(v)}
 
     parsed = _right_hand_side(table, taken, terms)
     outcome, y_values = _read_outcome(estimator, reader, y, parsed, outcome_kind)
@@ -224,7 +226,7 @@ def _open(estimator: Any, X: Any, y: Any, roles: Mapping[str, Any]) -> tuple[Any
 def _rows_without_covariates(y: Any, roles: Mapping[str, Any]) -> int:
     for value in (y, *roles.values()):
         part = next(iter(value.values()), None) if isinstance(value, Mapping) else value
-        if part is not None and not is_column_name(part):
+        if part is not None and not isinstance(part, str):
             return int(np.shape(part)[0])
     raise DataError("X is None and no other argument says how many rows there are. Pass y.")
 
@@ -269,18 +271,19 @@ def _read_outcome(
         raise DataError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
-    name = y if isinstance(y, str) else str(getattr(y, "name", None) or "y")
     if isinstance(y, str):
-        values: Any = reader.column("y", y)
+        name, values = y, reader.column("y", y)
     else:
-        values = y.to_numpy() if type(y).__module__.split(".")[0] in ("polars", "pyarrow") else y
-        values = column_or_1d(values, warn=True)
-        if values.shape[0] != reader.n_rows:
+        label = getattr(y, "name", None)
+        name = str(label) if isinstance(label, str | int) and label != "" else "y"
+        values = plain_values(y)
+        vector = column_or_1d(values, warn=True)
+        if vector.shape[0] != reader.n_rows:
             raise DataError(
                 f"Found input variables with inconsistent numbers of samples: X has "
-                f"{reader.n_rows} rows, y has {values.shape[0]}."
+                f"{reader.n_rows} rows, y has {vector.shape[0]}."
             )
-        values = y.reset_index(drop=True) if isinstance(y, pd.Series) else values
+        values = values if isinstance(values, pd.Series) else vector
     if kind == "labels":
         return name, np.asarray(values)
     numbers = to_float(values, f"y ({name})" if name != "y" else "y")
@@ -304,7 +307,7 @@ def _read_covariates(
     """Covariates as an array, or as the frame a formula or groups are computed from."""
     if parsed is not None or terms.by is not None:
         columns = parsed.columns if parsed is not None else terms.by or ()
-        if reader.table is None and not np.isfinite(np.sum(X)):
+        if reader.table is None and not _all_finite(X):
             # The covariates are not used, but a broken array is still a broken array.
             _note_columns(reader, X, _covariate_names(estimator, X.shape[1]), predicted)
         return _named_columns(estimator, reader, columns, predicted)
@@ -324,9 +327,15 @@ def _read_covariates(
             f"nor a covariate. The covariates are {', '.join(names)}."
         )
     # One pass decides that nothing is wrong; columns are looked at only when something is.
-    if not np.isfinite(array.sum()):
+    if not _all_finite(array):
         _note_columns(reader, array, names, predicted)
     return array
+
+
+def _all_finite(array: Array) -> bool:
+    """Whether the sum of all cells is finite; a sum that overflows costs a closer look."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def _named_columns(
@@ -438,10 +447,10 @@ def _take(value: Any, kept: BoolArray) -> Any:
 def _check_weights(weights: Array | None) -> None:
     if weights is None:
         return
-    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    bad = np.flatnonzero(weights < 0)
     if bad.size:
         raise DataError(
-            f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
+            f"sample_weight has {bad.size} negative values (first at row {bad[0]}: "
             f"{weights[bad[0]]:g}). Weights must be finite and >= 0."
         )
     if not weights.any():
@@ -450,7 +459,7 @@ def _check_weights(weights: Array | None) -> None:
 
 def _check_finite(matrix: Array, design: Design, predicted: Sequence[str]) -> None:
     """Refuse non-finite values that a formula made (log of zero) out of complete columns."""
-    if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):
+    if isinstance(design, ArrayDesign) or _all_finite(matrix):
         return
     legitimate = {j for name in predicted for j in design.affected(name)}
     for j, name in enumerate(design.names):

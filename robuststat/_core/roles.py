@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robuststat._core.errors import RoleError
-from robuststat._core.table import Codes, Table, as_table, to_codes, to_flag, to_float
+from robuststat._core.errors import DataError, RoleError
+from robuststat._core.table import (
+    Codes,
+    Table,
+    as_table,
+    plain_values,
+    to_codes,
+    to_flag,
+    to_float,
+)
 from robuststat._core.types import Array, BoolArray
 
 # How the values of a role are read: numbers; group codes; a 0/1 flag; or a frame of columns
@@ -71,12 +79,7 @@ class RoleReader:
     def vector(self, role: str, value: Any) -> Any:
         if isinstance(value, str):
             return self.column(role, value)
-        values = (
-            value.to_numpy()
-            if hasattr(value, "to_numpy") and not isinstance(value, pd.Series)
-            else value
-        )
-        values = values if isinstance(values, pd.Series) else np.asarray(values)
+        values = plain_values(value)
         shape = values.shape
         if len(shape) == 2 and shape[1] == 1:
             values = values[:, 0]
@@ -88,10 +91,11 @@ class RoleReader:
             raise RoleError(
                 f"{role} has {shape[0]} values but X has {self.n_rows} rows. Pass one a row."
             )
-        return values.reset_index(drop=True) if isinstance(values, pd.Series) else values
+        return values
 
     def numeric(self, role: str, value: Any) -> Array:
         values = to_float(self.vector(role, value), role)
+        _refuse_infinity(role, values)
         self.note_missing(_label(role, value), np.isnan(values))
         return values
 
@@ -118,7 +122,18 @@ class RoleReader:
             frame = _frame_of_array(role, value, self.n_rows)
         for name, column in frame.items():
             self.note_missing(str(name), column.isna().to_numpy())
+            if pd.api.types.is_float_dtype(column.dtype):
+                _refuse_infinity(str(name), to_float(column, str(name)))
         return frame
+
+
+def _refuse_infinity(role: str, values: Array) -> None:
+    infinite = np.flatnonzero(np.isinf(values))
+    if infinite.size:
+        raise DataError(
+            f"{role} holds infinity (inf) in {infinite.size} rows, first at row {infinite[0]}. "
+            "Recode or remove them."
+        )
 
 
 def _label(role: str, value: Any) -> str:
@@ -130,11 +145,9 @@ def _frame_of_array(role: str, value: Any, n_rows: int) -> pd.DataFrame:
     if table is not None:
         frame = table.pandas(table.names)
     else:
-        if hasattr(value, "to_numpy"):
-            name = getattr(value, "name", None)
-            values, single = value.to_numpy(), str(name) if name is not None else role
-        else:
-            values, single = np.asarray(value), role
+        values = np.asarray(plain_values(value))
+        name = getattr(value, "name", None)
+        single = str(name) if isinstance(name, str | int) else role
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2:

@@ -71,31 +71,67 @@ class Table:
         return ", ".join(self.names[:20]) + more
 
     def series(self, name: str) -> pd.Series:
-        """One column; ordered categoricals keep their order, missing values become NaN."""
+        """One column, the same whatever library holds it; categories keep their order."""
         column = self._frame.get_column(name)
-        native = column.to_native()
+        native, dtype = column.to_native(), column.dtype
         if isinstance(native, pd.Series):
-            return native.reset_index(drop=True)
-        if column.dtype in (nw.Categorical, nw.Enum):
-            levels = column.cat.get_categories().to_list()
-            return pd.Series(pd.Categorical(column.to_list(), categories=levels))
-        if column.dtype == nw.Boolean and column.null_count() == 0:
-            return pd.Series(column.to_numpy().astype(bool))
-        if column.dtype == nw.String:
+            native = native.reset_index(drop=True).infer_objects()
+            plain = isinstance(native.dtype, np.dtype | pd.CategoricalDtype)
+            if plain or str(native.dtype) == "str":
+                return native
+        if dtype in (nw.Categorical, nw.Enum):
+            return pd.Series(pd.Categorical(column.to_list(), categories=_levels(column)))
+        if dtype == nw.String:
             return pd.Series(column.to_list(), dtype="str")
-        if column.dtype.is_numeric():
-            return pd.Series(column.cast(nw.Float64).to_numpy())
+        missing = column.is_null().to_numpy().astype(bool)
+        if dtype == nw.Boolean:
+            flags = column.fill_null(False).to_numpy().astype(bool)
+            return pd.Series(pd.arrays.BooleanArray(flags, missing) if missing.any() else flags)
+        if dtype.is_integer():
+            integers = column.fill_null(0).to_numpy()
+            masked = pd.arrays.IntegerArray(integers, missing) if missing.any() else integers
+            return pd.Series(masked)
+        if dtype.is_numeric():
+            return pd.Series(to_float(column.cast(nw.Float64).to_numpy(), name))
         return pd.Series(column.to_list())
 
     def numeric(self, name: str) -> bool:
         """Whether a column holds numbers or flags."""
         dtype = self._frame.get_column(name).dtype
+        if dtype == nw.Object:
+            return pd.api.types.is_numeric_dtype(self.series(name))
         return bool(dtype.is_numeric() or dtype == nw.Boolean)
 
     def pandas(self, names: Sequence[str]) -> pd.DataFrame:
-        """Several columns as a pandas frame with a plain index."""
+        """Several columns as a pandas frame with a plain index; flags with gaps are floats."""
         index = pd.RangeIndex(self.n_rows)
-        return pd.DataFrame({name: self.series(name) for name in names}, index=index)
+        frame = pd.DataFrame({name: self.series(name) for name in names}, index=index)
+        gaps = {name: "float64" for name, c in frame.items() if c.dtype == "boolean"}
+        return frame.astype(gaps) if gaps else frame
+
+
+def _levels(column: nw.Series[Any]) -> list[Any]:
+    """Categories in the order of an Enum or an Arrow dictionary, otherwise sorted like strings."""
+    if isinstance(column.dtype, nw.Enum):
+        return list(column.dtype.categories)
+    chunks = getattr(column.to_native(), "chunks", None)
+    if chunks is not None:
+        return list(dict.fromkeys(v for chunk in chunks for v in chunk.dictionary.to_pylist()))
+    return sorted(column.drop_nulls().unique().to_list())
+
+
+def plain_values(values: Any) -> Any:
+    """Array, list or Series of any library as a NumPy array or a pandas Series without index."""
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if hasattr(values, "to_numpy"):
+        arrow = type(values).__module__.startswith("pyarrow")
+        return values.to_numpy(zero_copy_only=False) if arrow else values.to_numpy()
+    array = np.asarray(values)
+    if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
+        # NumPy would turn NaN into the word "nan" and 1 into "1".
+        return np.asarray(values, dtype=object)
+    return array
 
 
 def to_float(values: Any, name: str) -> Array:
@@ -109,6 +145,8 @@ def to_float(values: Any, name: str) -> Array:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return np.asarray(values, dtype=np.float64)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if pd.api.types.is_complex_dtype(series.dtype):
+        raise DataError(f"{name} holds complex numbers. Complex data are not supported.")
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
