@@ -68,7 +68,7 @@ class FormulaDesign:
 
     def matrix(self, frame: pd.DataFrame) -> Array:
         """Design matrix of ``frame``, of shape (n, k); refuses categories unseen in training."""
-        return _materialise(self.spec, _without_unused_levels(frame))
+        return _materialise(self.spec, frame)
 
     def affected(self, column: str) -> list[int]:
         """Positions of the design columns that depend on ``column`` of the frame."""
@@ -123,7 +123,6 @@ def bind_formula(parsed: ParsedFormula, frame: pd.DataFrame) -> tuple[FormulaDes
 
     Rows with missing values are kept as rows of NaN: the caller decides what they mean.
     """
-    frame = _without_unused_levels(frame)
     values, spec = _evaluate(parsed.rhs, frame)
     names = tuple(INTERCEPT if c == "Intercept" else str(c) for c in spec.column_names)
     if not names:
@@ -197,7 +196,7 @@ def _evaluate(source: Any, frame: pd.DataFrame) -> tuple[Array, Any]:
     try:
         # Values that are not finite are found, and named, by the callers.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            matrix = source.get_model_matrix(frame, output="numpy", na_action="ignore")
+            matrix = source.get_model_matrix(_prepared(frame), output="numpy", na_action="ignore")
             values = np.ascontiguousarray(np.asarray(matrix), dtype=np.float64)
     except (FormulaicError, TypeError, ValueError) as error:
         raise DataError(
@@ -211,10 +210,12 @@ def _words(error: Exception) -> str:
     return _MARKS.sub("", str(error)).rstrip(".")
 
 
-def _without_unused_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    unused: dict[str, pd.Series] = {
-        str(name): column.cat.remove_unused_categories()
-        for name, column in frame.items()
-        if isinstance(column.dtype, pd.CategoricalDtype)
-    }
-    return frame.assign(**unused) if unused else frame
+def _prepared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categories without unused levels, and flags that formulaic takes for numbers."""
+    changed: dict[str, pd.Series] = {}
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            changed[str(name)] = column.cat.remove_unused_categories()
+        elif column.dtype == "boolean":
+            changed[str(name)] = column.astype("float64" if column.hasnans else "bool")
+    return frame.assign(**changed) if changed else frame

@@ -75,7 +75,10 @@ class Table:
         column = self._frame.get_column(name)
         native, dtype = column.to_native(), column.dtype
         if isinstance(native, pd.Series):
+            _refuse_complex(native, name)
             native = native.reset_index(drop=True).infer_objects()
+            if native.dtype == object and pd.api.types.infer_dtype(native) == "boolean":
+                return native.astype("boolean")
             plain = isinstance(native.dtype, np.dtype | pd.CategoricalDtype)
             if plain or str(native.dtype) == "str":
                 return native
@@ -103,11 +106,9 @@ class Table:
         return bool(dtype.is_numeric() or dtype == nw.Boolean)
 
     def pandas(self, names: Sequence[str]) -> pd.DataFrame:
-        """Several columns as a pandas frame with a plain index; flags with gaps are floats."""
+        """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)
-        frame = pd.DataFrame({name: self.series(name) for name in names}, index=index)
-        gaps = {name: "float64" for name, c in frame.items() if c.dtype == "boolean"}
-        return frame.astype(gaps) if gaps else frame
+        return pd.DataFrame({name: self.series(name) for name in names}, index=index)
 
 
 def _levels(column: nw.Series[Any]) -> list[Any]:
@@ -145,8 +146,7 @@ def to_float(values: Any, name: str) -> Array:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return np.asarray(values, dtype=np.float64)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
-    if pd.api.types.is_complex_dtype(series.dtype):
-        raise DataError(f"{name} holds complex numbers. Complex data are not supported.")
+    _refuse_complex(series, name)
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
@@ -158,6 +158,11 @@ def to_float(values: Any, name: str) -> Array:
             f"{name} must be numeric, but row {bad[0]} holds {series.iloc[bad[0]]!r} "
             f"({bad.size} such values). Convert it, or use a formula with C(...) for categories."
         ) from None
+
+
+def _refuse_complex(series: pd.Series, name: str) -> None:
+    if pd.api.types.is_complex_dtype(series.dtype):
+        raise DataError(f"{name} holds complex numbers. Complex data are not supported.")
 
 
 def to_codes(values: Any, name: str) -> tuple[Codes, BoolArray]:
