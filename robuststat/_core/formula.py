@@ -174,10 +174,13 @@ def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
 
 
 def _columns(side: Any) -> tuple[str, ...]:
-    """Columns that a side needs; formulaic 1.2 finds none inside ``bs(x)`` or ``scale(x)``."""
+    """Columns that a side needs.
+
+    formulaic's own list lacks those inside ``bs(x)`` or ``scale(x)`` and cuts names at a dot.
+    """
     from formulaic.transforms import TRANSFORMS
 
-    found = {str(v) for v in side.required_variables}
+    found: set[str] = set()
     for factor in (factor for term in side for factor in term.factors):
         if factor.eval_method == factor.EvalMethod.LOOKUP:
             found.add(factor.expr)
