@@ -147,6 +147,11 @@ def to_float(values: Any, name: str) -> Array:
         return np.asarray(values, dtype=np.float64)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
     _refuse_complex(series, name)
+    if series.dtype.kind in "Mm":
+        raise DataError(
+            f"{name} must be numeric, but holds dates or durations. Convert them to numbers, in "
+            "the unit you want, such as days."
+        )
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):

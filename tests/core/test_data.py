@@ -418,6 +418,7 @@ def test_column_vector_outcome_is_flattened_with_a_warning():
         ([1, np.inf, 2], DataError, r"y contains infinity .* \(first at row 1\)"),
         (np.array([1, 2, 3j]), ValueError, "Complex data not supported"),
         (pd.Series(["1", "x", "3"], name="v"), DataError, r"y \(v\) must be numeric, but row 1"),
+        (pd.date_range("2020", periods=3), DataError, "y must be numeric, but holds dates"),
         ("y", RoleError, "y='y' names a column, but X is an array without column names"),
     ],
 )
@@ -609,6 +610,11 @@ def role(**roles):
             role(treatment=["a", "b", "c"]),
             DataError,
             r"treatment must be numeric, but row 0 holds 'a' \(3 such values\)",
+        ),
+        (
+            role(treatment=pd.to_timedelta([1, 2, 3])),
+            DataError,
+            "treatment must be numeric, but holds dates or durations",
         ),
         (
             role(treatment=[1, np.inf, 2]),
