@@ -447,10 +447,10 @@ def _take(value: Any, kept: BoolArray) -> Any:
 def _check_weights(weights: Array | None) -> None:
     if weights is None:
         return
-    bad = np.flatnonzero(weights < 0)
+    bad = np.flatnonzero((weights < 0) | np.isinf(weights))
     if bad.size:
         raise DataError(
-            f"sample_weight has {bad.size} negative values (first at row {bad[0]}: "
+            f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
             f"{weights[bad[0]]:g}). Weights must be finite and >= 0."
         )
     if not weights.any():

@@ -98,8 +98,9 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
     try:
         parsed = Formula(formula)
         lhs, rhs = getattr(parsed, "lhs", None), getattr(parsed, "rhs", parsed)
-        if isinstance(lhs, tuple) or isinstance(rhs, tuple):
-            raise SyntaxError("it has several parts separated by |")
+        for side in (lhs, rhs):
+            if isinstance(side, tuple):
+                raise SyntaxError(f"it has {len(side)} parts separated by '|'")
         columns = _columns(rhs)
         lhs_columns = () if lhs is None else _columns(lhs)
     except (FormulaicError, AttributeError, SyntaxError, TypeError) as error:
@@ -145,8 +146,8 @@ def evaluate_outcome(parsed: ParsedFormula, frame: pd.DataFrame) -> Array:
     bad = np.flatnonzero(~np.isfinite(values[:, 0]) & complete)
     if bad.size:
         raise DataError(
-            f"The outcome {parsed.outcome!r} has {bad.size} values that are not finite (first at "
-            f"row {bad[0]}). Check its logarithms, roots and divisions."
+            f"The outcome {parsed.outcome!r} is not finite in {bad.size} rows whose columns are "
+            f"known (first at row {bad[0]}). Check its logarithms, roots and divisions."
         )
     return values[:, 0]
 
@@ -166,10 +167,12 @@ def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
             return _evaluate(spec, frame)[0]
         except DataMismatchWarning as error:
             found = re.search(r"\{(.*?)\}", str(error))
-            levels = re.sub(r"np\.\w+\((.*?)\)", r"\1", found.group(1)) if found else "unknown"
+            words = re.sub(r"np\.\w+\((.*?)\)", r"\1", found.group(1) if found else "unknown")
+            levels = words.split(", ")
+            more = ", ..." if len(levels) > 5 else ""
             raise DataError(
-                f"Categories not seen when the model was fitted: {levels}. Remove these rows, "
-                "or fit on data that hold every category."
+                f"Categories not seen when the model was fitted: {', '.join(levels[:5])}{more}. "
+                "Remove these rows, or fit on data that hold every category."
             ) from error
 
 
@@ -202,15 +205,16 @@ def _evaluate(source: Any, frame: pd.DataFrame) -> tuple[Array, Any]:
             matrix = source.get_model_matrix(_prepared(frame), output="numpy", na_action="ignore")
             values = np.ascontiguousarray(np.asarray(matrix), dtype=np.float64)
     except (FormulaicError, TypeError, ValueError) as error:
+        kinds = ", ".join(f"{name} ({column.dtype})" for name, column in frame.items())
         raise DataError(
-            f"A term of the formula cannot be computed: {_words(error)}. Convert dates and other "
-            "objects to numbers, or use C(...) for categories."
+            f"The formula cannot be computed from the columns {kinds}: {_words(error)}. Convert "
+            "them to numbers or categories, or change the term."
         ) from error
     return values, matrix.model_spec
 
 
 def _words(error: Exception) -> str:
-    return _MARKS.sub("", str(error)).rstrip(".")
+    return " ".join(_MARKS.sub("", str(error)).split()).rstrip(".")
 
 
 def _prepared(frame: pd.DataFrame) -> pd.DataFrame:

@@ -95,7 +95,12 @@ class RoleReader:
 
     def numeric(self, role: str, value: Any) -> Array:
         values = to_float(self.vector(role, value), role)
-        _refuse_infinity(role, values)
+        infinite = np.flatnonzero(np.isinf(values))
+        if infinite.size and role != "sample_weight":  # weights are checked when rows are dropped
+            raise DataError(
+                f"{role} holds infinity (inf) in {infinite.size} rows, first at row {infinite[0]}. "
+                "Recode or remove them."
+            )
         self.note_missing(_label(role, value), np.isnan(values))
         return values
 
@@ -122,18 +127,7 @@ class RoleReader:
             frame = _frame_of_array(role, value, self.n_rows)
         for name, column in frame.items():
             self.note_missing(str(name), column.isna().to_numpy())
-            if pd.api.types.is_float_dtype(column.dtype):
-                _refuse_infinity(str(name), to_float(column, str(name)))
         return frame
-
-
-def _refuse_infinity(role: str, values: Array) -> None:
-    infinite = np.flatnonzero(np.isinf(values))
-    if infinite.size:
-        raise DataError(
-            f"{role} holds infinity (inf) in {infinite.size} rows, first at row {infinite[0]}. "
-            "Recode or remove them."
-        )
 
 
 def _label(role: str, value: Any) -> str:

@@ -149,8 +149,8 @@ def to_float(values: Any, name: str) -> Array:
     _refuse_complex(series, name)
     if series.dtype.kind in "Mm":
         raise DataError(
-            f"{name} must be numeric, but holds dates or durations. Convert them to numbers, in "
-            "the unit you want, such as days."
+            f"{name} must be numeric, but holds dates or durations ({series.dtype}). Convert it to "
+            "a number, such as days since a date."
         )
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -330,7 +330,11 @@ def test_integer_column_names_are_positions():
         (pd.DataFrame([[1, 2]] * 3, columns=["a", "a"]), DataError, "cannot be read as a table"),
         (pd.DataFrame([[1, 2]] * 3, columns=["a", 1]), TypeError, "Feature names are only"),
         (pd.Series([1.0, 2.0, 3.0]), ValueError, "Expected a 2-dimensional container"),
-        (pd.DataFrame({"when": pd.date_range("2020", periods=3)}), DataError, "Convert dates"),
+        (
+            pd.DataFrame({"when": pd.date_range("2020", periods=3)}),
+            DataError,
+            r"when \(datetime64\[us\]\).* Convert",
+        ),
     ],
 )
 def test_unusable_x(X, error, words):
@@ -622,16 +626,15 @@ def role(**roles):
             r"treatment holds infinity \(inf\) in 1 rows, first at row 1",
         ),
         (
-            role(instruments=np.array([[1, 2], [3, 4], [5, -np.inf]])),
-            DataError,
-            r"instruments1 holds infinity \(inf\) in 1 rows, first at row 2",
-        ),
-        (
             {"sample_weight": [1, -2, -3]},
             DataError,
-            r"sample_weight has 2 negative values \(first at row 1: -2\)\. Weights must be finite",
+            r"sample_weight has 2 negative or infinite values \(first at row 1: -2\)\. Weights",
         ),
-        ({"sample_weight": [1, 2, np.inf]}, DataError, "sample_weight holds infinity"),
+        (
+            {"sample_weight": [1, 2, np.inf]},
+            DataError,
+            "1 negative or infinite values .*row 2: inf",
+        ),
         ({"sample_weight": [0, 0, 0]}, DataError, "sample_weight is zero for every row"),
         ({"sample_weight": [1, np.nan, 1]}, DataError, "'sample_weight' has 1 missing values"),
         ({"sample_weight": ["a", "b", "c"]}, DataError, "sample_weight must be numeric"),
@@ -659,23 +662,21 @@ def test_many_columns_are_not_all_listed():
 
 
 def test_x_none():
-    data = read(None, [1.0, 2.0, 3.0], clusters=["a", "b", "a"])
-    assert data.names == ("(Intercept)",)
+    mean = Terms(by=())
+    data = read(None, [1.0, 2.0, 3.0], clusters=["a", "b", "a"], terms=mean)
+    assert data.names == ("mean",)
     assert_array_equal(data.X, np.ones((3, 1)))
-    assert read(None, [1.0, 2.0], terms=Terms(by=())).names == ("mean",)
     # A list of words can only be the labels themselves: there is no frame.
-    words = read(None, ["a", "b", "a"], outcome_kind="labels")
+    words = read(None, ["a", "b", "a"], outcome_kind="labels", terms=mean)
     assert words.y.tolist() == ["a", "b", "a"]
-    role_only = read(
-        None, roles={"prediction": {"y": [0.1, 0.2], "x": [1, 2]}}, outcome_kind="none"
-    )
-    assert role_only.X.shape == (2, 1)
+    roles = {"prediction": {"y": [0.1, 0.2], "x": [1, 2]}}
+    assert read(None, roles=roles, outcome_kind="none", terms=mean).X.shape == (2, 1)
 
 
 @pytest.mark.parametrize("y", [None, "votes"])
 def test_x_none_without_any_row(y):
     with pytest.raises(DataError, match="X is None and no other argument says how many rows"):
-        read(None, y, roles={"prediction": {}, "env": None, "strata": "g"})
+        read(None, y, roles={"prediction": {}, "env": None, "strata": "g"}, terms=Terms(by=()))
 
 
 # Missing and infinite values ----------------------------------------------------------------
@@ -815,7 +816,7 @@ def test_groups():
         DataError, match=r"Groups not seen when the model was fitted: \('east', True"
     ):
         new_design_matrix(Toy(), data.design, unseen)
-    with pytest.raises(ParameterError, match="'age' is not predicted"):
+    with pytest.raises(ParameterError, match="'age'"):
         data.design.affected("age")
 
 

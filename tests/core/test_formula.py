@@ -202,6 +202,13 @@ def test_unseen_numbers_are_named_without_numpy():
         new_design_matrix(BaseEstimator(), design, FRAME.assign(n=[1, 2, 3, 7, 1, 1]))
 
 
+def test_many_unseen_levels_are_not_all_listed():
+    frame = pd.DataFrame({"y": np.arange(9.0), "g": list("abcabcabc")})
+    design = read("y ~ g", frame).design
+    with pytest.raises(DataError, match=r"fitted: ('[d-l]', ){5}\.\.\.\. Remove these rows"):
+        new_design_matrix(BaseEstimator(), design, frame.assign(g=list("defghijkl")))
+
+
 def test_one_level_is_no_information():
     assert read("y ~ x + g", FRAME.assign(g="a")).names == (INTERCEPT, "x")
 
@@ -303,7 +310,7 @@ def test_missing_values_of_a_transformed_outcome():
 def test_outcomes_that_are_not_finite(bad, outcome_may_miss):
     # The logarithm of a negative vote is no missing label.
     frame = FRAME.assign(y=[1, np.nan, bad, 5, 4, 6])
-    words = r"The outcome 'np\.log\(y\)' has 1 values that are not finite \(first at row 2\)"
+    words = r"'np\.log\(y\)' is not finite in 1 rows whose columns are known \(first at row 2\)"
     with pytest.raises(DataError, match=words):
         read("np.log(y) ~ x", frame, outcome_may_miss=outcome_may_miss)
 
@@ -353,8 +360,8 @@ def test_outcome_given_twice_or_never():
         ("y ~ x ~ n", "cannot be read"),
         ("y ~ np.log(x", "cannot be read"),
         ("y ~ np.log(x y)", "cannot be read"),
-        ("y ~ x | n", r"it has several parts separated by \|\. Write it as 'y ~ x1 \+ x2"),
-        ("y | n ~ x", "several parts"),
+        ("y ~ x | n", r"it has 2 parts separated by '\|'\. Write it as 'y ~ x1 \+ x2"),
+        ("y | n ~ x", "it has 2 parts"),
         ("y ~ .", "cannot be read"),
         (3, "formula 3 cannot be read"),
         ("y ~ 0", "leaves no term"),
@@ -365,8 +372,8 @@ def test_formulas_that_cannot_be_read(formula, words):
     with pytest.raises(ParameterError, match=words) as caught:
         read(formula)
     # No terminal colours or formulaic's brackets in the text.
-    assert str(caught.value).isprintable() or "\n" in str(caught.value)
-    assert not set("\x1b\u29da\u29db") & set(str(caught.value))
+    assert str(caught.value).isprintable()
+    assert not set("\u29da\u29db") & set(str(caught.value))
 
 
 def test_unknown_column_among_many():
@@ -383,12 +390,14 @@ def test_unknown_column_among_many():
         ("np.log(g) ~ x", r"np\.log\(g\)"),
         ("y ~ x.foo()", "foo"),
         ("y ~ Q('my x')", "my x"),
-        ("y ~ when", "Convert dates and other objects to numbers"),
+        ("y ~ when", r"when \(datetime64\[us\]\): .*Convert them to numbers"),
     ],
 )
 def test_terms_that_cannot_be_computed(formula, words):
     frame = FRAME.assign(when=pd.date_range("2020", periods=6))
-    with pytest.raises(DataError, match="A term of the formula cannot be computed") as caught:
+    with pytest.raises(
+        DataError, match="The formula cannot be computed from the columns"
+    ) as caught:
         read(formula, frame)
     assert re.search(words, str(caught.value))
 
