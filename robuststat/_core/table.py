@@ -42,6 +42,8 @@ def as_table(X: Any) -> Table | None:
     except Exception as error:
         raise DataError(f"X cannot be read as a table: {error}") from error
     if not isinstance(frame, nw.DataFrame):
+        if type(X).__name__ == "LazyFrame":
+            raise DataError("X is a lazy frame. Pass its rows: X.collect().")
         return None
     if not all(isinstance(c, str) for c in frame.columns):
         return None
@@ -112,12 +114,16 @@ class Table:
 
 
 def _levels(column: nw.Series[Any]) -> list[Any]:
-    """Categories in the order of an Enum or an Arrow dictionary, otherwise sorted like strings."""
+    """Categories in the order of an Enum or an ordered Arrow dictionary, otherwise sorted.
+
+    An unordered dictionary is a way of storing text, in order of appearance.
+    """
     if isinstance(column.dtype, nw.Enum):
         return list(column.dtype.categories)
-    chunks = getattr(column.to_native(), "chunks", None)
-    if chunks is not None:
-        return list(dict.fromkeys(v for chunk in chunks for v in chunk.dictionary.to_pylist()))
+    native = column.to_native()
+    if getattr(getattr(native, "type", None), "ordered", False):
+        levels = (v for chunk in native.chunks for v in chunk.dictionary.to_pylist())
+        return list(dict.fromkeys(levels))
     return sorted(column.drop_nulls().unique().to_list())
 
 

@@ -228,12 +228,14 @@ def test_missing_values_of_every_library(make, formula):
         (pl.Series(["b", "c", "a"], dtype=pl.Enum(["c", "b", "a", "unused"])), "cba"),
         # A polars Categorical has no order of its own: sorted, as strings are.
         (pl.Series(["b", "c", "a"], dtype=pl.Categorical), "abc"),
-        (pa.DictionaryArray.from_arrays([1, 0, 2], ["c", "b", "a"]), "cba"),
+        (pa.DictionaryArray.from_arrays([1, 0, 2], ["c", "b", "a"], ordered=True), "cba"),
+        # Nor has an unordered dictionary: it is a way of storing text.
+        (pa.DictionaryArray.from_arrays([1, 0, 2], ["c", "b", "a"]), "abc"),
         (
             pa.chunked_array(
                 [
-                    pa.DictionaryArray.from_arrays([1, 0], ["c", "b"]),
-                    pa.DictionaryArray.from_arrays([0], ["a"]),
+                    pa.DictionaryArray.from_arrays([1, 0], ["c", "b"], ordered=True),
+                    pa.DictionaryArray.from_arrays([0], ["a"], ordered=True),
                 ]
             ),
             "cba",
@@ -329,6 +331,7 @@ def test_integer_column_names_are_positions():
         (pd.DataFrame({"a": []}), DataError, r"0 sample\(s\)"),
         (pd.DataFrame([[1, 2]] * 3, columns=["a", "a"]), DataError, "cannot be read as a table"),
         (pd.DataFrame([[1, 2]] * 3, columns=["a", 1]), TypeError, "Feature names are only"),
+        (pl.LazyFrame({"a": [1, 2, 3]}), DataError, r"lazy frame\. Pass its rows: X\.collect\(\)"),
         (pd.Series([1.0, 2.0, 3.0]), ValueError, "Expected a 2-dimensional container"),
         (
             pd.DataFrame({"when": pd.date_range("2020", periods=3)}),
