@@ -35,6 +35,10 @@ ROLE_KINDS: dict[str, str] = {
 }
 
 
+# Their allowed range is checked, and worded, where they are used.
+_RANGE_CHECKED = ("sample_weight", "sample_prob")
+
+
 def is_column_name(value: Any) -> bool:
     """Whether a role was given as a column name or a list of them."""
     if isinstance(value, str):
@@ -96,7 +100,7 @@ class RoleReader:
     def numeric(self, role: str, value: Any) -> Array:
         values = to_float(self.vector(role, value), role)
         infinite = np.flatnonzero(np.isinf(values))
-        if infinite.size and role != "sample_weight":  # weights are checked when rows are dropped
+        if infinite.size and role not in _RANGE_CHECKED:
             raise DataError(
                 f"{role} holds infinity (inf) in {infinite.size} rows, first at row {infinite[0]}. "
                 "Recode or remove them."
