@@ -19,7 +19,7 @@ from robuststat._core.formula import (
     evaluate_outcome,
 )
 from robuststat._core.roles import RoleReader
-from robuststat._core.table import to_float
+from robuststat._core.table import plain_values, to_float
 from robuststat._core.types import Array
 
 OutcomeKind = Literal["numeric", "labels", "none"]
@@ -65,18 +65,19 @@ def read_outcome(
         raise DataError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
-    name = y if isinstance(y, str) else str(getattr(y, "name", None) or "y")
     if isinstance(y, str):
-        values: Any = reader.column("y", y)
+        name, values = y, reader.column("y", y)
     else:
-        values = y.to_numpy() if type(y).__module__.split(".")[0] in ("polars", "pyarrow") else y
-        values = column_or_1d(values, warn=True)
-        if values.shape[0] != reader.n_rows:
+        label = getattr(y, "name", None)
+        name = str(label) if isinstance(label, str | int) and label != "" else "y"
+        values = plain_values(y)
+        vector = column_or_1d(values, warn=True)
+        if vector.shape[0] != reader.n_rows:
             raise DataError(
                 f"Found input variables with inconsistent numbers of samples: X has "
-                f"{reader.n_rows} rows, y has {values.shape[0]}."
+                f"{reader.n_rows} rows, y has {vector.shape[0]}."
             )
-        values = y.reset_index(drop=True) if isinstance(y, pd.Series) else values
+        values = values if isinstance(values, pd.Series) else vector
     if kind == "labels":
         return name, np.asarray(values)
     numbers = to_float(values, f"y ({name})" if name != "y" else "y")
@@ -100,7 +101,7 @@ def read_covariates(
     """Covariates as an array, or as the frame a formula or groups are computed from."""
     if parsed is not None or terms.by is not None:
         columns = parsed.columns if parsed is not None else terms.by or ()
-        if reader.table is None and not np.isfinite(np.sum(X)):
+        if reader.table is None and not all_finite(X):
             # The covariates are not used, but a broken array is still a broken array.
             _note_columns(reader, X, covariate_names(estimator, X.shape[1]), predicted)
         return _named_columns(estimator, reader, columns, predicted)
@@ -120,9 +121,15 @@ def read_covariates(
             f"nor a covariate. The covariates are {', '.join(names)}."
         )
     # One pass decides that nothing is wrong; columns are looked at only when something is.
-    if not np.isfinite(array.sum()):
+    if not all_finite(array):
         _note_columns(reader, array, names, predicted)
     return array
+
+
+def all_finite(array: Array) -> bool:
+    """Whether the sum of all cells is finite; a sum that overflows costs a closer look."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def _named_columns(

@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 from robuststat._core.columns import (
     OutcomeKind,
     Terms,
+    all_finite,
     covariate_names,
     read_covariates,
     read_outcome,
@@ -36,7 +37,7 @@ from robuststat._core.formula import (
     parse_formula,
     quoted_sum,
 )
-from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by, is_column_name
+from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by
 from robuststat._core.table import Codes, Table, as_table
 from robuststat._core.types import Array, BoolArray
 
@@ -153,8 +154,10 @@ def read_data(
     values = {name: getattr(reader, ROLE_KINDS[name])(name, v) for name, v in given.items()}
     weights = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
     groups = None if clusters is None else reader.codes("clusters", clusters)
-    taken = {c for v in (*given.values(), sample_weight, clusters) for c in columns_named_by(v)}
-    taken |= {y} if isinstance(y, str) else set()
+    taken = {v for v in (y, sample_weight, clusters, *given.values()) if isinstance(v, str)}
+    # A list of strings names columns only where a role may be several columns.
+    several = [v for name, v in given.items() if ROLE_KINDS[name] == "columns"]
+    taken |= {c for v in several for c in columns_named_by(v)}
 
     parsed = _right_hand_side(table, taken, terms)
     outcome, y_values = read_outcome(estimator, reader, y, parsed, outcome_kind)
@@ -207,7 +210,7 @@ def _open(estimator: Any, X: Any, y: Any, roles: Mapping[str, Any]) -> tuple[Any
 def _rows_without_covariates(y: Any, roles: Mapping[str, Any]) -> int:
     for value in (y, *roles.values()):
         part = next(iter(value.values()), None) if isinstance(value, Mapping) else value
-        if part is not None and not is_column_name(part):
+        if part is not None and not isinstance(part, str):
             return int(np.shape(part)[0])
     raise DataError("X is None and no other argument says how many rows there are. Pass y.")
 
@@ -297,7 +300,7 @@ def _take(value: Any, kept: BoolArray) -> Any:
 def _check_weights(weights: Array | None) -> None:
     if weights is None:
         return
-    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    bad = np.flatnonzero((weights < 0) | np.isinf(weights))
     if bad.size:
         raise DataError(
             f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
@@ -309,7 +312,7 @@ def _check_weights(weights: Array | None) -> None:
 
 def _check_finite(matrix: Array, design: Design, predicted: Sequence[str]) -> None:
     """Refuse non-finite values that a formula made (log of zero) out of complete columns."""
-    if isinstance(design, ArrayDesign) or np.isfinite(matrix.sum()):
+    if isinstance(design, ArrayDesign) or all_finite(matrix):
         return
     legitimate = {j for name in predicted for j in design.affected(name)}
     for j, name in enumerate(design.names):

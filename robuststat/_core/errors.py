@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -71,7 +72,8 @@ class PrivacyWarning(UserWarning):
     """A result is not private, or its guarantee is weaker than it looks."""
 
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+# As the frames spell it, with the separator: a script robuststat_analysis.py is the user's.
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -7,6 +7,7 @@ level, unused levels get no column, and the intercept carries R's name.
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.types import Array
 
 INTERCEPT = "(Intercept)"
-_PLAIN_NAME = re.compile(r"[A-Za-z_.][\w.]*")
+# formulaic marks the place of a syntax error with brackets and terminal colours.
+_MARKS = re.compile("\x1b\\[[0-9;]*m|[\u29da\u29db]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,15 @@ class ParsedFormula:
         Whether the left-hand side is just the name of a column.
     outcome_columns, columns : tuple of str
         Columns the left- and the right-hand side need.
-    rhs : object
-        formulaic's right-hand side.
+    lhs, rhs : object
+        formulaic's sides; ``lhs`` is None when there is none.
     """
 
     outcome: str | None
     outcome_is_column: bool
     outcome_columns: tuple[str, ...]
     columns: tuple[str, ...]
+    lhs: Any
     rhs: Any
 
 
@@ -65,7 +68,7 @@ class FormulaDesign:
 
     def matrix(self, frame: pd.DataFrame) -> Array:
         """Design matrix of ``frame``, of shape (n, k); refuses categories unseen in training."""
-        return np.ascontiguousarray(_materialise(self.spec, frame), dtype=np.float64)
+        return _materialise(self.spec, frame)
 
     def affected(self, column: str) -> list[int]:
         """Positions of the design columns that depend on ``column`` of the frame."""
@@ -73,8 +76,10 @@ class FormulaDesign:
 
     def stateful_use(self, column: str) -> str | None:
         """Find a term in which ``column`` goes through a transformation fitted to the data."""
+        # formulaic replaces what Python does not allow in a name.
+        python_name = re.sub(r"\W", "_", column)
         for expression in self.spec.transform_state:
-            if re.search(rf"(?<![\w.]){re.escape(column)}(?![\w.])", expression):
+            if re.search(rf"(?<![\w.]){python_name}(?![\w.])", expression):
                 return str(expression)
         return None
 
@@ -92,13 +97,16 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
 
     try:
         parsed = Formula(formula)
-        sides = parsed if hasattr(parsed, "lhs") else None
-        rhs = parsed if sides is None else parsed.rhs
-        columns = tuple(sorted(str(v) for v in rhs.required_variables))
-        lhs_columns = () if sides is None else tuple(sorted(sides.lhs.required_variables))
+        lhs, rhs = getattr(parsed, "lhs", None), getattr(parsed, "rhs", parsed)
+        for side in (lhs, rhs):
+            if isinstance(side, tuple):
+                raise SyntaxError(f"it has {len(side)} parts separated by '|'")
+        columns = _columns(rhs)
+        lhs_columns = () if lhs is None else _columns(lhs)
     except (FormulaicError, AttributeError, SyntaxError, TypeError) as error:
         raise ParameterError(
-            f"formula {formula!r} cannot be read: {error}. Write it as 'y ~ x1 + x2 + C(group)'."
+            f"formula {formula!r} cannot be read: {_words(error)}. "
+            "Write it as 'y ~ x1 + x2 + C(group)'."
         ) from error
     unknown = [c for c in (*lhs_columns, *columns) if c not in available]
     if unknown:
@@ -107,9 +115,8 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
             f"The frame has {', '.join(map(str, available[:20]))}"
             f"{', ...' if len(available) > 20 else ''}."
         )
-    outcome = None if sides is None else str(sides.lhs).strip()
-    plain = outcome is not None and _PLAIN_NAME.fullmatch(outcome) is not None
-    return ParsedFormula(outcome, plain, lhs_columns, columns, rhs)
+    outcome = None if lhs is None else str(lhs).strip()
+    return ParsedFormula(outcome, lhs_columns == (outcome,), lhs_columns, columns, lhs, rhs)
 
 
 def bind_formula(parsed: ParsedFormula, frame: pd.DataFrame) -> tuple[FormulaDesign, Array]:
@@ -117,26 +124,32 @@ def bind_formula(parsed: ParsedFormula, frame: pd.DataFrame) -> tuple[FormulaDes
 
     Rows with missing values are kept as rows of NaN: the caller decides what they mean.
     """
-    frame = _without_unused_levels(frame)
-    matrix = parsed.rhs.get_model_matrix(frame, output="numpy", na_action="ignore")
-    spec = matrix.model_spec
+    values, spec = _evaluate(parsed.rhs, frame)
     names = tuple(INTERCEPT if c == "Intercept" else str(c) for c in spec.column_names)
-    values = np.ascontiguousarray(np.asarray(matrix), dtype=np.float64)
+    if not names:
+        raise ParameterError("The formula leaves no term: the design would have no column.")
     return FormulaDesign(names, parsed.columns, spec), values
 
 
 def evaluate_outcome(parsed: ParsedFormula, frame: pd.DataFrame) -> Array:
-    """Numbers of a left-hand side that is more than a column name, such as ``np.log(y)``."""
-    from formulaic import Formula
+    """Numbers of a left-hand side that is more than a column name, such as ``np.log(y)``.
 
-    rhs = Formula(f"0 + {parsed.outcome}")
-    values = np.asarray(rhs.get_model_matrix(frame, output="numpy", na_action="ignore"))
+    NaN where a column it needs is missing; any other value that is not finite is refused.
+    """
+    values, _ = _evaluate(parsed.lhs, frame)
     if values.shape[1] != 1:
         raise ParameterError(
             f"The left-hand side {parsed.outcome!r} has {values.shape[1]} columns. "
             "Use one numeric outcome."
         )
-    return np.asarray(values[:, 0], dtype=np.float64)
+    complete = frame.notna().all(axis=1).to_numpy()
+    bad = np.flatnonzero(~np.isfinite(values[:, 0]) & complete)
+    if bad.size:
+        raise DataError(
+            f"The outcome {parsed.outcome!r} is not finite in {bad.size} rows whose columns are "
+            f"known (first at row {bad[0]}). Check its logarithms, roots and divisions."
+        )
+    return values[:, 0]
 
 
 def quoted_sum(columns: tuple[str, ...], intercept: bool) -> str:
@@ -150,20 +163,65 @@ def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
 
     with warnings.catch_warnings(action="error", category=DataMismatchWarning):
         try:
-            return np.asarray(spec.get_model_matrix(frame, na_action="ignore"))
+            return _evaluate(spec, frame)[0]
         except DataMismatchWarning as error:
             found = re.search(r"\{(.*?)\}", str(error))
-            levels = found.group(1) if found else "unknown"
+            words = re.sub(r"np\.\w+\((.*?)\)", r"\1", found.group(1) if found else "unknown")
+            levels = words.split(", ")
+            more = ", ..." if len(levels) > 5 else ""
             raise DataError(
-                f"Categories not seen when the model was fitted: {levels}. Remove these rows, "
-                "or fit on data that hold every category."
+                f"Categories not seen when the model was fitted: {', '.join(levels[:5])}{more}. "
+                "Remove these rows, or fit on data that hold every category."
             ) from error
 
 
-def _without_unused_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    unused: dict[str, pd.Series] = {
-        str(name): column.cat.remove_unused_categories()
-        for name, column in frame.items()
-        if isinstance(column.dtype, pd.CategoricalDtype)
-    }
-    return frame.assign(**unused) if unused else frame
+def _columns(side: Any) -> tuple[str, ...]:
+    """Columns that a side needs.
+
+    formulaic's own list lacks those inside ``bs(x)`` or ``scale(x)`` and cuts names at a dot.
+    """
+    from formulaic.transforms import TRANSFORMS
+
+    found: set[str] = set()
+    for factor in (factor for term in side for factor in term.factors):
+        if factor.eval_method == factor.EvalMethod.LOOKUP:
+            found.add(factor.expr)
+        elif factor.eval_method == factor.EvalMethod.PYTHON:
+            tree = ast.parse(re.sub("`[^`]*`", "0", factor.expr), mode="eval")
+            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            found |= names - TRANSFORMS.keys()
+            found.update(re.findall("`([^`]*)`", factor.expr))
+    return tuple(sorted(found))
+
+
+def _evaluate(source: Any, frame: pd.DataFrame) -> tuple[Array, Any]:
+    """Matrix of a side of a formula or of a specification, and its specification."""
+    from formulaic.errors import FormulaicError
+
+    try:
+        # Values that are not finite are found, and named, by the callers.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            matrix = source.get_model_matrix(_prepared(frame), output="numpy", na_action="ignore")
+            values = np.ascontiguousarray(np.asarray(matrix), dtype=np.float64)
+    except (FormulaicError, TypeError, ValueError) as error:
+        kinds = ", ".join(f"{name} ({column.dtype})" for name, column in frame.items())
+        raise DataError(
+            f"The formula cannot be computed from the columns {kinds}: {_words(error)}. Convert "
+            "them to numbers or categories, or change the term."
+        ) from error
+    return values, matrix.model_spec
+
+
+def _words(error: Exception) -> str:
+    return " ".join(_MARKS.sub("", str(error)).split()).rstrip(".")
+
+
+def _prepared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categories without unused levels, and flags that formulaic takes for numbers."""
+    changed: dict[str, pd.Series] = {}
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            changed[str(name)] = column.cat.remove_unused_categories()
+        elif column.dtype == "boolean":
+            changed[str(name)] = column.astype("float64" if column.hasnans else "bool")
+    return frame.assign(**changed) if changed else frame

@@ -45,7 +45,7 @@ def newton_step(gradient: Array, jacobian: Array) -> Array:
     """
     k = gradient.size
     damping = 0.0
-    scale = max(float(np.abs(np.diag(jacobian)).max()), np.finfo(float).tiny)
+    scale = float(np.abs(np.diag(jacobian)).max()) or 1.0
     for _ in range(12):
         try:
             step = np.asarray(np.linalg.solve(damping * np.eye(k) - jacobian, gradient), float)
@@ -57,6 +57,8 @@ def newton_step(gradient: Array, jacobian: Array) -> Array:
     return np.asarray(gradient / scale)
 
 
+# A step that overshoots may overflow; it is halved, and the record says how it ended.
+@np.errstate(over="ignore", invalid="ignore")
 def newton(
     function: GradientHessian, start: Array, *, tol: float = 1e-10, max_iter: int = 50
 ) -> tuple[Array, Array, ConvergenceInfo]:

@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robuststat._core.errors import RoleError
-from robuststat._core.table import Codes, Table, as_table, to_codes, to_flag, to_float
+from robuststat._core.errors import DataError, RoleError
+from robuststat._core.table import (
+    Codes,
+    Table,
+    as_table,
+    plain_values,
+    to_codes,
+    to_flag,
+    to_float,
+)
 from robuststat._core.types import Array, BoolArray
 
 # How the values of a role are read: numbers; group codes; a 0/1 flag; or a frame of columns
@@ -25,6 +33,10 @@ ROLE_KINDS: dict[str, str] = {
     "instruments": "columns",
     "env": "codes",
 }
+
+
+# Their allowed range is checked, and worded, where they are used.
+_RANGE_CHECKED = ("sample_weight", "sample_prob")
 
 
 def is_column_name(value: Any) -> bool:
@@ -71,12 +83,7 @@ class RoleReader:
     def vector(self, role: str, value: Any) -> Any:
         if isinstance(value, str):
             return self.column(role, value)
-        values = (
-            value.to_numpy()
-            if hasattr(value, "to_numpy") and not isinstance(value, pd.Series)
-            else value
-        )
-        values = values if isinstance(values, pd.Series) else np.asarray(values)
+        values = plain_values(value)
         shape = values.shape
         if len(shape) == 2 and shape[1] == 1:
             values = values[:, 0]
@@ -88,10 +95,16 @@ class RoleReader:
             raise RoleError(
                 f"{role} has {shape[0]} values but X has {self.n_rows} rows. Pass one a row."
             )
-        return values.reset_index(drop=True) if isinstance(values, pd.Series) else values
+        return values
 
     def numeric(self, role: str, value: Any) -> Array:
         values = to_float(self.vector(role, value), role)
+        infinite = np.flatnonzero(np.isinf(values))
+        if infinite.size and role not in _RANGE_CHECKED:
+            raise DataError(
+                f"{role} holds infinity (inf) in {infinite.size} rows, first at row {infinite[0]}. "
+                "Recode or remove them."
+            )
         self.note_missing(_label(role, value), np.isnan(values))
         return values
 
@@ -130,11 +143,9 @@ def _frame_of_array(role: str, value: Any, n_rows: int) -> pd.DataFrame:
     if table is not None:
         frame = table.pandas(table.names)
     else:
-        if hasattr(value, "to_numpy"):
-            name = getattr(value, "name", None)
-            values, single = value.to_numpy(), str(name) if name is not None else role
-        else:
-            values, single = np.asarray(value), role
+        values = np.asarray(plain_values(value))
+        name = getattr(value, "name", None)
+        single = str(name) if isinstance(name, str | int) else role
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2:

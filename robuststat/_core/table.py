@@ -42,6 +42,8 @@ def as_table(X: Any) -> Table | None:
     except Exception as error:
         raise DataError(f"X cannot be read as a table: {error}") from error
     if not isinstance(frame, nw.DataFrame):
+        if type(X).__name__ == "LazyFrame":
+            raise DataError("X is a lazy frame. Pass its rows: X.collect().")
         return None
     if not all(isinstance(c, str) for c in frame.columns):
         return None
@@ -71,31 +73,72 @@ class Table:
         return ", ".join(self.names[:20]) + more
 
     def series(self, name: str) -> pd.Series:
-        """One column; ordered categoricals keep their order, missing values become NaN."""
+        """One column, the same whatever library holds it; categories keep their order."""
         column = self._frame.get_column(name)
-        native = column.to_native()
+        native, dtype = column.to_native(), column.dtype
         if isinstance(native, pd.Series):
-            return native.reset_index(drop=True)
-        if column.dtype in (nw.Categorical, nw.Enum):
-            levels = column.cat.get_categories().to_list()
-            return pd.Series(pd.Categorical(column.to_list(), categories=levels))
-        if column.dtype == nw.Boolean and column.null_count() == 0:
-            return pd.Series(column.to_numpy().astype(bool))
-        if column.dtype == nw.String:
+            _refuse_complex(native, name)
+            native = native.reset_index(drop=True).infer_objects()
+            if native.dtype == object and pd.api.types.infer_dtype(native) == "boolean":
+                return native.astype("boolean")
+            plain = isinstance(native.dtype, np.dtype | pd.CategoricalDtype)
+            if plain or str(native.dtype) == "str":
+                return native
+        if dtype in (nw.Categorical, nw.Enum):
+            return pd.Series(pd.Categorical(column.to_list(), categories=_levels(column)))
+        if dtype == nw.String:
             return pd.Series(column.to_list(), dtype="str")
-        if column.dtype.is_numeric():
-            return pd.Series(column.cast(nw.Float64).to_numpy())
+        missing = column.is_null().to_numpy().astype(bool)
+        if dtype == nw.Boolean:
+            flags = column.fill_null(False).to_numpy().astype(bool)
+            return pd.Series(pd.arrays.BooleanArray(flags, missing) if missing.any() else flags)
+        if dtype.is_integer():
+            integers = column.fill_null(0).to_numpy()
+            masked = pd.arrays.IntegerArray(integers, missing) if missing.any() else integers
+            return pd.Series(masked)
+        if dtype.is_numeric():
+            return pd.Series(to_float(column.cast(nw.Float64).to_numpy(), name))
         return pd.Series(column.to_list())
 
     def numeric(self, name: str) -> bool:
         """Whether a column holds numbers or flags."""
         dtype = self._frame.get_column(name).dtype
+        if dtype == nw.Object:
+            return pd.api.types.is_numeric_dtype(self.series(name))
         return bool(dtype.is_numeric() or dtype == nw.Boolean)
 
     def pandas(self, names: Sequence[str]) -> pd.DataFrame:
         """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)
         return pd.DataFrame({name: self.series(name) for name in names}, index=index)
+
+
+def _levels(column: nw.Series[Any]) -> list[Any]:
+    """Categories in the order of an Enum or an ordered Arrow dictionary, otherwise sorted.
+
+    An unordered dictionary is a way of storing text, in order of appearance.
+    """
+    if isinstance(column.dtype, nw.Enum):
+        return list(column.dtype.categories)
+    native = column.to_native()
+    if getattr(getattr(native, "type", None), "ordered", False):
+        levels = (v for chunk in native.chunks for v in chunk.dictionary.to_pylist())
+        return list(dict.fromkeys(levels))
+    return sorted(column.drop_nulls().unique().to_list())
+
+
+def plain_values(values: Any) -> Any:
+    """Array, list or Series of any library as a NumPy array or a pandas Series without index."""
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if hasattr(values, "to_numpy"):
+        arrow = type(values).__module__.startswith("pyarrow")
+        return values.to_numpy(zero_copy_only=False) if arrow else values.to_numpy()
+    array = np.asarray(values)
+    if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
+        # NumPy would turn NaN into the word "nan" and 1 into "1".
+        return np.asarray(values, dtype=object)
+    return array
 
 
 def to_float(values: Any, name: str) -> Array:
@@ -109,6 +152,12 @@ def to_float(values: Any, name: str) -> Array:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return np.asarray(values, dtype=np.float64)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
+    _refuse_complex(series, name)
+    if series.dtype.kind in "Mm":
+        raise DataError(
+            f"{name} must be numeric, but holds dates or durations ({series.dtype}). Convert it to "
+            "a number, such as days since a date."
+        )
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
@@ -120,6 +169,11 @@ def to_float(values: Any, name: str) -> Array:
             f"{name} must be numeric, but row {bad[0]} holds {series.iloc[bad[0]]!r} "
             f"({bad.size} such values). Convert it, or use a formula with C(...) for categories."
         ) from None
+
+
+def _refuse_complex(series: pd.Series, name: str) -> None:
+    if pd.api.types.is_complex_dtype(series.dtype):
+        raise DataError(f"{name} holds complex numbers. Complex data are not supported.")
 
 
 def to_codes(values: Any, name: str) -> tuple[Codes, BoolArray]:
