@@ -320,9 +320,7 @@ def test_no_weight_on_predictions_is_the_classical_fit(model):
     gold = found.results["gold only"]
     labelled = frame[frame["R"] == 1]
     with pytest.warns(UserWarning, match="All 400 rows are labelled"):
-        alone = ppi_estimator(model).fit(
-            labelled.drop(columns="R"), outcome, prediction=surrogate
-        )
+        alone = ppi_estimator(model).fit(labelled.drop(columns="R"), outcome, prediction=surrogate)
     for ours in (gold, alone.result_):
         assert_allclose(ours.estimate, stored_fit["point"], atol=PEER)
     # Its Hessian is that of all 3000 rows, ours that of the labelled ones: equal without X only.
