@@ -7,6 +7,7 @@ level, unused levels get no column, and the intercept carries R's name.
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from robuststat._core.types import Array
 
 INTERCEPT = "(Intercept)"
 _PLAIN_NAME = re.compile(r"[A-Za-z_.][\w.]*")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,14 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
         parsed = Formula(formula)
         sides = parsed if hasattr(parsed, "lhs") else None
         rhs = parsed if sides is None else parsed.rhs
-        columns = tuple(sorted(str(v) for v in rhs.required_variables))
-        lhs_columns = () if sides is None else tuple(sorted(sides.lhs.required_variables))
+        if isinstance(rhs, tuple):
+            raise SyntaxError(f"it has {len(rhs)} parts separated by '|'")
+        columns = _variables(rhs, available)
+        lhs_columns = () if sides is None else _variables(sides.lhs, available)
     except (FormulaicError, AttributeError, SyntaxError, TypeError) as error:
+        words = " ".join(_COLOUR.sub("", str(error)).split()).rstrip(".")
         raise ParameterError(
-            f"formula {formula!r} cannot be read: {error}. Write it as 'y ~ x1 + x2 + C(group)'."
+            f"formula {formula!r} cannot be read: {words}. Write it as 'y ~ x1 + x2 + C(group)'."
         ) from error
     unknown = [c for c in (*lhs_columns, *columns) if c not in available]
     if unknown:
@@ -112,13 +117,32 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
     return ParsedFormula(outcome, plain, lhs_columns, columns, rhs)
 
 
+def _variables(side: Any, available: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns one side needs; formulaic does not see those inside ``center(x)`` or ``bs(x)``."""
+    found = {str(name) for name in side.required_variables}
+    for term in side:
+        for factor in term.factors:
+            found |= _names_in(str(factor.expr)) & set(available)
+    return tuple(sorted(found))
+
+
+def _names_in(expression: str) -> set[str]:
+    """Names an expression reads, without the functions it calls."""
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except SyntaxError:  # quoted with backticks, which formulaic resolves itself
+        return set()
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in called}
+
+
 def bind_formula(parsed: ParsedFormula, frame: pd.DataFrame) -> tuple[FormulaDesign, Array]:
     """Fix levels and states on ``frame`` and return the design with its matrix.
 
     Rows with missing values are kept as rows of NaN: the caller decides what they mean.
     """
     frame = _without_unused_levels(frame)
-    matrix = parsed.rhs.get_model_matrix(frame, output="numpy", na_action="ignore")
+    matrix = _evaluate(parsed.rhs, frame, output="numpy")
     spec = matrix.model_spec
     names = tuple(INTERCEPT if c == "Intercept" else str(c) for c in spec.column_names)
     values = np.ascontiguousarray(np.asarray(matrix), dtype=np.float64)
@@ -130,13 +154,21 @@ def evaluate_outcome(parsed: ParsedFormula, frame: pd.DataFrame) -> Array:
     from formulaic import Formula
 
     rhs = Formula(f"0 + {parsed.outcome}")
-    values = np.asarray(rhs.get_model_matrix(frame, output="numpy", na_action="ignore"))
+    values = np.asarray(_evaluate(rhs, frame, output="numpy"))
     if values.shape[1] != 1:
         raise ParameterError(
             f"The left-hand side {parsed.outcome!r} has {values.shape[1]} columns. "
             "Use one numeric outcome."
         )
-    return np.asarray(values[:, 0], dtype=np.float64)
+    outcome = np.asarray(values[:, 0], dtype=np.float64)
+    # A logarithm that fails must not turn a label into "not labelled".
+    broken = np.flatnonzero(~np.isfinite(outcome) & frame.notna().all(axis=1).to_numpy())
+    if broken.size:
+        raise DataError(
+            f"The outcome {parsed.outcome!r} is not finite in {broken.size} rows whose columns are "
+            f"known (first at row {broken[0]}). Check its logarithms, roots and divisions."
+        )
+    return outcome
 
 
 def quoted_sum(columns: tuple[str, ...], intercept: bool) -> str:
@@ -151,14 +183,31 @@ def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=DataMismatchWarning)
         try:
-            return np.asarray(spec.get_model_matrix(frame, na_action="ignore"))
+            return np.asarray(_evaluate(spec, frame))
         except DataMismatchWarning as error:
             found = re.search(r"\{(.*?)\}", str(error))
-            levels = found.group(1) if found else "unknown"
+            levels = found.group(1).split(", ") if found else ["unknown"]
+            more = ", ..." if len(levels) > 5 else ""
             raise DataError(
-                f"Categories not seen when the model was fitted: {levels}. Remove these rows, "
-                "or fit on data that hold every category."
+                f"Categories not seen when the model was fitted: {', '.join(levels[:5])}{more}. "
+                "Remove these rows, or fit on data that hold every category."
             ) from error
+
+
+def _evaluate(source: Any, frame: pd.DataFrame, **options: Any) -> Any:
+    """Model matrix of a formula or specification; what cannot be computed is a DataError."""
+    from formulaic.errors import FormulaicError
+
+    try:
+        # Non-finite results are found, and refused by name, by the caller.
+        with np.errstate(all="ignore"):
+            return source.get_model_matrix(frame, na_action="ignore", **options)
+    except (FormulaicError, TypeError, ValueError) as error:
+        kinds = ", ".join(f"{name} ({column.dtype})" for name, column in frame.items())
+        raise DataError(
+            f"The formula cannot be computed from the columns {kinds}: {error}. Convert them to "
+            "numbers or categories, or change the term."
+        ) from error
 
 
 def _without_unused_levels(frame: pd.DataFrame) -> pd.DataFrame:
