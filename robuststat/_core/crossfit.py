@@ -113,11 +113,11 @@ def make_folds(
                 f"cv holds {len(nested)} partitions but n_rep={n_rep}. Pass one list of "
                 "(train, test) pairs for each repetition."
             )
-        return [_user_splits(pairs, n_rows) for pairs in nested], seeds
+        return [_user_splits(pairs, n_rows, groups) for pairs in nested], seeds
     if hasattr(cv, "split"):
         rows = np.zeros((n_rows, 1))
         repeated = [list(_seeded(cv, s).split(rows, strata, groups)) for s in seeds]
-        return [_user_splits(pairs, n_rows) for pairs in repeated], seeds
+        return [_user_splits(pairs, n_rows, groups) for pairs in repeated], seeds
     n_folds = _fold_count(int(cv), n_rows, groups)
     ids = [_fold_ids(n_rows, n_folds, np.random.default_rng(s), groups, strata) for s in seeds]
     splits = [
@@ -252,23 +252,26 @@ def _check_training(task: NuisanceTask, train: IntArray, repetition: int, fold: 
 
 def _is_nested(cv: Sequence[Any]) -> bool:
     """Whether ``cv`` is a list of lists of pairs rather than a list of pairs."""
-    first: Any = cv[0] if len(cv) else ()
+    first: Any = cv[0] if len(cv) and isinstance(cv[0], (list, tuple)) else ()
     return bool(len(first)) and isinstance(first[0], (list, tuple)) and len(first[0]) == 2
 
 
-def _user_splits(pairs: Any, n_rows: int) -> list[Split]:
+def _user_splits(pairs: Any, n_rows: int, groups: IntArray | None) -> list[Split]:
     splits = []
     covered = np.zeros(n_rows, dtype=np.int64)
-    for train, test in pairs:
-        train_rows, test_rows = np.asarray(train), np.asarray(test)
-        if train_rows.dtype == bool:
-            train_rows, test_rows = np.flatnonzero(train_rows), np.flatnonzero(test_rows)
-        if test_rows.size and (test_rows.max() >= n_rows or test_rows.min() < 0):
-            raise ParameterError(f"cv names row {test_rows.max()}, but there are {n_rows} rows.")
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ParameterError(f"cv must be a list of (train, test) pairs; it holds {pair!r}.")
+        train_rows, test_rows = (_positions(part, n_rows) for part in pair)
         covered[test_rows] += 1
         if np.intersect1d(train_rows, test_rows).size:
             raise ParameterError("A fold of cv tests on rows it trains on. Make them disjoint.")
-        splits.append((train_rows.astype(np.int64), test_rows.astype(np.int64)))
+        if groups is not None and np.intersect1d(groups[train_rows], groups[test_rows]).size:
+            raise ParameterError(
+                "A fold of cv trains and tests on rows of one cluster. Keep clusters together, as "
+                "an integer cv or GroupKFold does."
+            )
+        splits.append((train_rows, test_rows))
     if (covered != 1).any():
         row = int(np.flatnonzero(covered != 1)[0])
         raise ParameterError(
@@ -276,6 +279,22 @@ def _user_splits(pairs: Any, n_rows: int) -> list[Split]:
             f"{covered[row]} of them."
         )
     return splits
+
+
+def _positions(part: Any, n_rows: int) -> IntArray:
+    """Row positions from positions or a mask."""
+    rows = np.asarray(part)
+    if rows.dtype == bool and rows.shape == (n_rows,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise ParameterError(
+            f"cv must hold row positions (integers) or masks of {n_rows} rows; got an array of "
+            f"shape {rows.shape} and type {rows.dtype}."
+        )
+    outside = rows[(rows < 0) | (rows >= n_rows)]
+    if outside.size:
+        raise ParameterError(f"cv names row {outside[0]}, but there are {n_rows} rows.")
+    return rows.astype(np.int64)
 
 
 def _fold_count(cv: int, n_rows: int, groups: IntArray | None) -> int:
