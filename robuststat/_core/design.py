@@ -78,7 +78,13 @@ def bind_groups(columns: tuple[str, ...], frame: pd.DataFrame) -> GroupDesign:
     """Find the groups that occur in ``frame``, in sorted order."""
     if not columns:
         return GroupDesign(("mean",), (), ((),))
-    groups = frame[list(columns)].drop_duplicates().sort_values(list(columns))
+    try:
+        groups = frame[list(columns)].drop_duplicates().sort_values(list(columns))
+    except TypeError as error:
+        raise DataError(
+            f"by={', '.join(columns)} mixes types that cannot be ordered: {error}. Convert the "
+            "column to text or a category."
+        ) from error
     levels = tuple(groups.itertuples(index=False, name=None))
     names = tuple(
         ":".join(f"{c}[{value}]" for c, value in zip(columns, level, strict=True))

@@ -109,6 +109,11 @@ def to_float(values: Any, name: str) -> Array:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return np.asarray(values, dtype=np.float64)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if getattr(series.dtype, "kind", "O") in "mM":
+        raise DataError(
+            f"{name} must be numeric, but holds dates or durations ({series.dtype}). Convert it to "
+            "a number, such as days since a date."
+        )
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
