@@ -173,6 +173,11 @@ def make_labelling(
     if prob is not None:
         _check_probabilities(prob)
     rows = np.flatnonzero(labeled)
+    if weights is not None and not weights[rows].any():
+        raise DataError(
+            f"sample_weight is zero in all {rows.size} labelled rows. Label rows that count, or "
+            "correct the weights."
+        )
     a = np.ones(n) if weights is None else weights
     known = False
     if terms is not None:
