@@ -395,6 +395,8 @@ def _bind(
         return plain, plain.matrix(covariates)
     if parsed is None:
         groups = bind_groups(terms.by or (), covariates)
+        for name in predicted:
+            groups.affected(name)
         return groups, groups.matrix(covariates)
     design, matrix = bind_formula(parsed, covariates)
     for name in predicted:

@@ -71,7 +71,10 @@ class GroupDesign:
 
     def affected(self, column: str) -> list[int]:
         """Refuse: groups are never predicted."""
-        raise ParameterError(f"Groups are formed by {self.columns}; {column!r} is not predicted.")
+        raise ParameterError(
+            f"prediction names {column!r}, but a mean (by {', '.join(self.columns) or 'no group'}) "
+            "has a predicted outcome only; groups must be known. Name the outcome 'y'."
+        )
 
 
 def bind_groups(columns: tuple[str, ...], frame: pd.DataFrame) -> GroupDesign:
