@@ -67,7 +67,8 @@ class FormulaDesign:
 
     def matrix(self, frame: pd.DataFrame) -> Array:
         """Design matrix of ``frame``, of shape (n, k); refuses categories unseen in training."""
-        return np.ascontiguousarray(_materialise(self.spec, frame), dtype=np.float64)
+        rows = _without_unused_levels(frame)
+        return np.ascontiguousarray(_materialise(self.spec, rows), dtype=np.float64)
 
     def affected(self, column: str) -> list[int]:
         """Positions of the design columns that depend on ``column`` of the frame."""

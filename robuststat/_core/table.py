@@ -77,7 +77,8 @@ class Table:
         if isinstance(native, pd.Series):
             return native.reset_index(drop=True)
         if column.dtype in (nw.Categorical, nw.Enum):
-            levels = column.cat.get_categories().to_list()
+            # An Enum has an order of its own; a Categorical is sorted.
+            levels = getattr(column.dtype, "categories", None)
             return pd.Series(pd.Categorical(column.to_list(), categories=levels))
         if column.dtype == nw.Boolean and column.null_count() == 0:
             return pd.Series(column.to_numpy().astype(bool))
