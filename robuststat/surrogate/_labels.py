@@ -321,7 +321,9 @@ def probability_coefficient(labelling: Labelling, correction: Array) -> Array | 
         cross = -lost.T @ h[labelling.rows]
         return nuisance_coefficient(cross, -(h.T * information) @ h)
     if labelling.equal and a is None:
-        return np.asarray(weighted.sum(axis=0, keepdims=True) / labelling.rows.size)
+        return np.asarray(
+            weighted.sum(axis=0, keepdims=True) / (labelling.prob[0] * labelling.prob.size)
+        )
     mass = labelling.prob if a is None else a * labelling.prob
     if labelling.strata is None:
         return np.asarray(weighted.sum(axis=0, keepdims=True) / mass.sum())
