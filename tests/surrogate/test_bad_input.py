@@ -1115,7 +1115,7 @@ GROUPS = ROW // 4
         "compare another estimator",
         lambda: compare_estimators(LinearRegression(), X, Y, prediction=S),
         ParameterError,
-        "est must be a DSLRegressor, DSLClassifier or DSLMean; got LinearRegression",
+        "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got Linear",
     ),
     (
         "compare without surrogate",
