@@ -32,7 +32,7 @@ from robuststat._core.formula import (
     quoted_sum,
 )
 from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by, is_column_name
-from robuststat._core.table import Codes, Table, as_table, to_float
+from robuststat._core.table import Codes, Table, as_table, native_values, to_float
 from robuststat._core.types import Array, BoolArray
 
 OutcomeKind = Literal["numeric", "labels", "none"]
@@ -292,7 +292,8 @@ def _read_outcome(
     if isinstance(y, str):
         values: Any = reader.column("y", y)
     else:
-        values = y.to_numpy() if type(y).__module__.split(".")[0] in ("polars", "pyarrow") else y
+        foreign = type(y).__module__.split(".")[0] in ("polars", "pyarrow")
+        values = native_values(y) if foreign else y
         values = column_or_1d(values, warn=True)
         if values.shape[0] != reader.n_rows:
             raise DataError(

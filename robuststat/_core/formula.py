@@ -114,7 +114,9 @@ def parse_formula(formula: str, available: tuple[str, ...]) -> ParsedFormula:
             f"{', ...' if len(available) > 20 else ''}."
         )
     outcome = None if sides is None else str(sides.lhs).strip()
-    plain = outcome is not None and _PLAIN_NAME.fullmatch(outcome) is not None
+    plain = outcome is not None and (
+        outcome in available or _PLAIN_NAME.fullmatch(outcome) is not None
+    )
     return ParsedFormula(outcome, plain, lhs_columns, columns, rhs)
 
 

@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 
 from robuststat._core.errors import RoleError
-from robuststat._core.table import Codes, Table, as_table, to_codes, to_flag, to_float
+from robuststat._core.table import (
+    Codes,
+    Table,
+    as_table,
+    native_values,
+    to_codes,
+    to_flag,
+    to_float,
+)
 from robuststat._core.types import Array, BoolArray
 
 # How the values of a role are read: numbers; group codes; a 0/1 flag; or a frame of columns
@@ -71,11 +79,7 @@ class RoleReader:
     def vector(self, role: str, value: Any) -> Any:
         if isinstance(value, str):
             return self.column(role, value)
-        values = (
-            value.to_numpy()
-            if hasattr(value, "to_numpy") and not isinstance(value, pd.Series)
-            else value
-        )
+        values = native_values(value)
         values = values if isinstance(values, pd.Series) else np.asarray(values)
         shape = values.shape
         if len(shape) == 2 and shape[1] == 1:
@@ -132,7 +136,8 @@ def _frame_of_array(role: str, value: Any, n_rows: int) -> pd.DataFrame:
     else:
         if hasattr(value, "to_numpy"):
             name = getattr(value, "name", None)
-            values, single = value.to_numpy(), str(name) if name is not None else role
+            values = np.asarray(native_values(value))
+            single = str(name) if name is not None else role
         else:
             values, single = np.asarray(value), role
         if values.ndim == 1:

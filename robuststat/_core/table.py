@@ -42,6 +42,8 @@ def as_table(X: Any) -> Table | None:
     except Exception as error:
         raise DataError(f"X cannot be read as a table: {error}") from error
     if not isinstance(frame, nw.DataFrame):
+        if type(X).__name__ == "LazyFrame":
+            raise DataError("X is a lazy frame. Pass its rows: X.collect().")
         return None
     if not all(isinstance(c, str) for c in frame.columns):
         return None
@@ -97,6 +99,16 @@ class Table:
         """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)
         return pd.DataFrame({name: self.series(name) for name in names}, index=index)
+
+
+def native_values(values: Any) -> Any:
+    """Values of a column of another library as NumPy array; Series and the rest as they are."""
+    if type(values).__module__.split(".")[0] == "pyarrow":
+        # Its own to_numpy refuses nulls and booleans.
+        return values.to_pandas().to_numpy()
+    if hasattr(values, "to_numpy") and not isinstance(values, pd.Series):
+        return values.to_numpy()
+    return values
 
 
 def to_float(values: Any, name: str) -> Array:

@@ -41,7 +41,7 @@ def _is_names(value: Any) -> str | None:
 
 def _outcome_name(y: Any, formula: str | None) -> str:
     if formula is not None and "~" in formula:
-        return formula.split("~")[0].strip() or "y"
+        return formula.split("~")[0].strip().strip("`") or "y"
     return y if isinstance(y, str) else "y"
 
 
