@@ -1,5 +1,7 @@
 """Checks every public estimator must pass: scikit-learn's with invented roles, and our own."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -79,3 +81,10 @@ def test_clone_is_unfitted(cls):
     data = example_data(cls)
     est = cls(**data.options).fit(data.frame, data.outcome, **data.roles)
     assert not hasattr(clone(est), "result_")
+
+
+def test_checks_run_without_optional_packages(monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    cls = ALL_ESTIMATORS[-1]
+    testing.check_arrays_equal_frames(cls, example_data(cls))

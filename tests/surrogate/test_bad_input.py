@@ -6,6 +6,7 @@ constructor parameters, roles, formulas, folds and variances.
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
@@ -1165,3 +1166,8 @@ def test_few_labels_for_tuning():
 def test_errors_are_builtin_errors_too():
     assert issubclass(CollinearityError, np.linalg.LinAlgError)
     assert issubclass(CollinearityError, IdentificationError)
+
+
+def test_lazy_frames_must_be_collected():
+    lazy = pl.from_pandas(SMALL).lazy()
+    refused(lambda: reg().fit(lazy, "y", prediction="s"), DataError, r"lazy frame.*X\.collect\(\)")
