@@ -987,3 +987,14 @@ def test_augmented_means():
     assert_allclose(frame[".resid"], FRAME["y_gold"] - est.predict(FRAME))
     errors = dict(zip(["north", "south", "west"], est.std_error_, strict=True))
     assert_allclose(frame[".se_fit"], FRAME["group"].map(errors))
+
+
+def test_finite_corpus_with_independent_draws_by_hand():
+    roles = {"prediction": FRAME["s"], "sample_prob": FRAME["pi"]}
+    options = {"population": "finite", "normalize_prob": False, "design": "bernoulli"}
+    est = DSLMean(learner="passthrough", **options).fit(None, FRAME["y"], **roles)
+    delta, prob = (FRAME["y"] - FRAME["s"])[R], FRAME["pi"][R]
+    assert est.coef_[0] == pytest.approx(FRAME["s"].mean() + (delta / prob).sum() / N, rel=EXACT)
+    # Horvitz-Thompson with the difference at the estimate: nothing was scaled, nothing is centred.
+    variance = ((1 - prob) / prob**2 * delta**2).sum() / N**2
+    assert est.vcov_[0, 0] == pytest.approx(variance, rel=EXACT)
