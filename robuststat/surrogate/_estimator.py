@@ -354,10 +354,10 @@ class DSLRegressor(RegressorMixin, _SurrogateRegression):
     >>> _ = fit.fit(data.X, data.y, prediction=data.prediction, features=data.X)
     >>> fit.tidy()[["term", "estimate", "std_error"]].round(2)
               term  estimate  std_error
-    0  (Intercept)      0.29       0.04
-    1           x1      0.48       0.04
-    2           x2     -0.42       0.04
-    3           x3      0.18       0.04
+    0  (Intercept)      0.28       0.04
+    1           x1      0.46       0.04
+    2           x2     -0.41       0.04
+    3           x3      0.17       0.04
     """
 
     _parameter_checks: ClassVar[Mapping[str, Check]] = {
@@ -621,7 +621,7 @@ class DSLMean(RegressorMixin, _SurrogateEstimator):
     >>> data = make_surrogate_prevalence(random_state=1)
     >>> fit = DSLMean(learner="passthrough", variance="design")
     >>> _ = fit.fit(None, data.y, prediction=data.prediction)
-    >>> abs(float(fit.coef_[0]) - data.truth[0]) < 4 * float(fit.std_error_[0])
+    >>> abs(float(fit.coef_[0]) - data.truth.iloc[0]) < 4 * float(fit.std_error_[0])
     True
     """
 
