@@ -92,7 +92,14 @@ class RoleData:
         """Design matrix with the values of some covariates replaced, of shape (n, k)."""
         if isinstance(self.design, FormulaDesign):
             assert self.frame is not None
-            return self.design.matrix(self.frame.assign(**replace))
+            try:
+                return self.design.matrix(self.frame.assign(**replace))
+            except DataError as error:
+                raise ParameterError(
+                    f"A term makes categories from {', '.join(replace)}, whose predictions are "
+                    "numbers. Write a 0/1 column as it is, without C(...), or use "
+                    "learner='passthrough' with surrogates that are categories."
+                ) from error
         matrix = self.X.copy()
         for name, values in replace.items():
             matrix[:, self.design.affected(name)[0]] = values
@@ -148,7 +155,7 @@ def read_data(
         With the name of the argument, the offending value or count, and what to do.
     """
     terms = terms or Terms()
-    X, table, n_rows = _open(estimator, X, y, roles)
+    X, table, n_rows = _open(estimator, X, y, roles, terms)
     reader = RoleReader(table, n_rows)
     given = {name: value for name, value in roles.items() if value is not None}
     values = {name: getattr(reader, ROLE_KINDS[name])(name, v) for name, v in given.items()}
@@ -191,9 +198,13 @@ def read_data(
     )
 
 
-def _open(estimator: Any, X: Any, y: Any, roles: Mapping[str, Any]) -> tuple[Any, Any, int]:
+def _open(
+    estimator: Any, X: Any, y: Any, roles: Mapping[str, Any], terms: Terms
+) -> tuple[Any, Any, int]:
     """Table or validated array, and the number of rows."""
     if X is None:
+        if terms.by is None:
+            raise DataError(f"{type(estimator).__name__}.fit got X=None. Pass the covariates.")
         n_rows = _rows_without_covariates(y, roles)
         return np.empty((n_rows, 0)), None, n_rows
     table = as_table(X)
@@ -201,9 +212,17 @@ def _open(estimator: Any, X: Any, y: Any, roles: Mapping[str, Any]) -> tuple[Any
         if table.n_rows == 0:
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         return X, table, table.n_rows
-    array = validate_data(
-        estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1
-    )
+    try:
+        array = validate_data(
+            estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1
+        )
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise DataError(
+            f"X must be numeric: {error}. Pass a data frame, in which text columns become "
+            "categories, or encode them."
+        ) from error
     return array, None, array.shape[0]
 
 
@@ -248,6 +267,8 @@ def _bind(
         return plain, plain.matrix(covariates)
     if parsed is None:
         groups = bind_groups(terms.by or (), covariates)
+        for name in predicted:
+            groups.affected(name)
         return groups, groups.matrix(covariates)
     design, matrix = bind_formula(parsed, covariates)
     for name in predicted:

@@ -71,14 +71,23 @@ class GroupDesign:
 
     def affected(self, column: str) -> list[int]:
         """Refuse: groups are never predicted."""
-        raise ParameterError(f"Groups are formed by {self.columns}; {column!r} is not predicted.")
+        raise ParameterError(
+            f"prediction names {column!r}, but a mean (by {', '.join(self.columns) or 'no group'}) "
+            "has a predicted outcome only; groups must be known. Name the outcome 'y'."
+        )
 
 
 def bind_groups(columns: tuple[str, ...], frame: pd.DataFrame) -> GroupDesign:
     """Find the groups that occur in ``frame``, in sorted order."""
     if not columns:
         return GroupDesign(("mean",), (), ((),))
-    groups = frame[list(columns)].drop_duplicates().sort_values(list(columns))
+    try:
+        groups = frame[list(columns)].drop_duplicates().sort_values(list(columns))
+    except TypeError as error:
+        raise DataError(
+            f"by={', '.join(columns)} mixes types that cannot be ordered: {error}. Convert the "
+            "column to text or a category."
+        ) from error
     levels = tuple(groups.itertuples(index=False, name=None))
     names = tuple(
         ":".join(f"{c}[{value}]" for c, value in zip(columns, level, strict=True))

@@ -38,7 +38,7 @@ def is_names(value: Any) -> str | None:
 
 def _outcome_name(y: Any, formula: str | None) -> str:
     if formula is not None and "~" in formula:
-        return formula.split("~")[0].strip() or "y"
+        return formula.split("~")[0].strip().strip("`") or "y"
     return y if isinstance(y, str) else "y"
 
 
@@ -119,6 +119,12 @@ class SurrogateEstimator(InferenceEstimator):
     def _words(self, outcome: str) -> tuple[str, str]:
         """Say method and estimand in words."""
         raise NotImplementedError
+
+    def _missing_role(self, role: str, X: Array, y: Any) -> Any:
+        raise RoleError(
+            f"{type(self).__name__}.fit: give at least one of prediction, features. Pass an array "
+            f"of {X.shape[0]} values, or a column name when X is a data frame."
+        )
 
     def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
         """Expert labels as numbers, and the classes they stand for."""
@@ -270,6 +276,8 @@ class SurrogateEstimator(InferenceEstimator):
         )
         data, classes = self._encode_outcome(data)
         found = data.roles.get("prediction")
+        if isinstance(found, dict) and not found:
+            raise RoleError("prediction is an empty dict. Name at least one predicted column.")
         if found is None and features is None:
             found = pd.DataFrame({"prediction": self._missing_role("prediction", data.X, data.y)})
         elif found is None and self.learner == "passthrough":

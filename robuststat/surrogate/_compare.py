@@ -174,9 +174,10 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
     >>> found.bias_test.p_value < 0.001
     True
     """
-    if not hasattr(est, "_prepare"):
+    if isinstance(est, type) or not hasattr(est, "_prepare"):
         raise ParameterError(
-            f"est must be a DSLRegressor, DSLClassifier or DSLMean; got {type(est).__name__}."
+            "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got "
+            f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
         )
     est = clone(est)
     problem, options = est._prepare(X, y, **roles)
@@ -210,14 +211,15 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
             bias_test = _bias_test(problem, found, surrogate)
         else:
             notes.append(f"surrogate only: {surrogate.convergence.message}")
-        tuned = fit_tuned(
-            moments_of(problem, first),
-            found.spec,
-            "scalar",
-            tol=options.tol,
-            max_iter=options.max_iter,
-        )
-        results[PPI] = _result(problem, found, tuned, method="PPI++ with the first surrogate")
+        if found.gold is not None:  # the pilot of PPI++
+            tuned = fit_tuned(
+                moments_of(problem, first),
+                found.spec,
+                "scalar",
+                tol=options.tol,
+                max_iter=options.max_iter,
+            )
+            results[PPI] = _result(problem, found, tuned, method="PPI++ with the first surrogate")
         names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
         notes.append(f"surrogate only and PPI++ use {names}; DSL uses all surrogates and features")
     ordered = {

@@ -76,6 +76,8 @@ def _agreement(surrogate: Array, gold: Array, weights: Array) -> dict[str, float
     centred = surrogate - w @ surrogate
     centred_gold = gold - w @ gold
     variance, covariance = w @ centred**2, w @ (centred * centred_gold)
+    if variance <= 1e-24 * (w @ surrogate**2):  # a constant surrogate, up to rounding
+        variance = 0.0
     spread = np.sqrt(variance * (w @ centred_gold**2))
     slope = covariance / variance if variance > 0 else np.nan
     found = {

@@ -11,7 +11,7 @@ from robuststat._core.crossfit import CrossFit
 from robuststat._core.data import RoleData
 from robuststat._core.errors import ConvergenceWarning, ParameterError, RoleError, warn
 from robuststat._core.glm import GLMFamily
-from robuststat._core.table import to_float
+from robuststat._core.table import Codes, to_float
 from robuststat._core.types import Array
 from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.result import InferenceResult
@@ -207,6 +207,8 @@ def variance_spec(
             raise RoleError("psu replaces clusters and vcov: pass one of them only.")
         strata = data.roles.get("strata")
         n_strata = 1 if strata is None else len(strata.levels)
+        if strata is not None:
+            _refuse_split_units(psu, strata)
         spec = VarianceSpec(kind, psu=psu, strata=strata)
         return spec, "survey", float(len(psu.levels) - n_strata)
     name: VcovKind = options.vcov or ("HC0" if clusters is None else "CR0")
@@ -225,6 +227,19 @@ def variance_spec(
         if clusters is not None:
             df = float(np.unique(clusters.codes[labelling.rows]).size - 1)
     return VarianceSpec(kind, clusters=clusters, factor=small.factor), name, df
+
+
+def _refuse_split_units(psu: Codes, strata: Codes) -> None:
+    low = np.full(len(psu.levels), len(strata.levels))
+    high = np.full(len(psu.levels), -1)
+    np.minimum.at(low, psu.codes, strata.codes)
+    np.maximum.at(high, psu.codes, strata.codes)
+    split = np.flatnonzero(low != high)
+    if split.size:
+        raise RoleError(
+            f"{split.size} psu lie in more than one of the strata (first: {psu.levels[split[0]]}). "
+            "Give units of different strata different psu labels."
+        )
 
 
 def _variance_kind(options: Options) -> Any:

@@ -173,6 +173,11 @@ def make_labelling(
     if prob is not None:
         _check_probabilities(prob)
     rows = np.flatnonzero(labeled)
+    if weights is not None and not weights[rows].any():
+        raise DataError(
+            f"sample_weight is zero in all {rows.size} labelled rows. Label rows that count, or "
+            "correct the weights."
+        )
     a = np.ones(n) if weights is None else weights
     known = False
     if terms is not None:
@@ -316,7 +321,9 @@ def probability_coefficient(labelling: Labelling, correction: Array) -> Array | 
         cross = -lost.T @ h[labelling.rows]
         return nuisance_coefficient(cross, -(h.T * information) @ h)
     if labelling.equal and a is None:
-        return np.asarray(weighted.sum(axis=0, keepdims=True) / labelling.rows.size)
+        return np.asarray(
+            weighted.sum(axis=0, keepdims=True) / (labelling.prob[0] * labelling.prob.size)
+        )
     mass = labelling.prob if a is None else a * labelling.prob
     if labelling.strata is None:
         return np.asarray(weighted.sum(axis=0, keepdims=True) / mass.sum())

@@ -69,6 +69,12 @@ def input_matrix(
         for name, column in features.items():
             columns.setdefault(str(name), column)
     parts = [_numbers(column, classes) for column in columns.values()]
+    for name, part in zip(columns, parts, strict=True):
+        if np.isinf(part).any():
+            raise DataError(
+                f"The input {name!r} of the learner holds infinity (inf) in {np.isinf(part).sum()} "
+                "rows. Recode or remove them."
+            )
     return np.ascontiguousarray(np.column_stack(parts))
 
 
@@ -112,7 +118,10 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
         return as_label
     values = to_float(column, f"prediction of {name!r}")
     if np.isinf(values).any():
-        raise DataError(f"The prediction of {name!r} holds infinity (inf).")
+        raise DataError(
+            f"The prediction of {name!r} holds infinity (inf) in {np.isinf(values).sum()} rows. "
+            "Recode or remove them."
+        )
     return values
 
 

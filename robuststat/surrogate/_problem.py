@@ -27,6 +27,8 @@ from robuststat.surrogate._scores import DesignAdjustedGLM, design_gram, outcome
 
 OUTCOME = "y"
 
+_LABEL_TYPES = (pd.StringDtype, pd.CategoricalDtype)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -98,6 +100,12 @@ def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
                     f"prediction names {name!r}, which is neither the outcome nor a column of "
                     f"the formula. Its columns are {', '.join(map(str, data.frame.columns))}."
                 )
+            if isinstance(data.frame[name].infer_objects().dtype, _LABEL_TYPES):
+                raise DataError(
+                    f"prediction names the covariate {name!r}, which holds labels "
+                    f"({data.frame[name].dtype}). Predicted covariates must be numbers: code two "
+                    "categories as 0/1, more as one 0/1 column each."
+                )
             values[name] = to_float(data.frame[name], name)
         else:
             values[name] = data.X[:, data.design.affected(name)[0]]
@@ -122,6 +130,9 @@ def build_problem(
         When columns of the design are linearly dependent.
     """
     n_labeled, k = labelling.n_labeled, data.X.shape[1]
+    if labelling.weights is not None:
+        # A row of weight zero is as good as absent.
+        n_labeled = int(np.count_nonzero(labelling.weights[labelling.rows]))
     if n_labeled < k + 1:
         raise DataError(
             f"{n_labeled} labelled rows (n_samples={data.X.shape[0]}) cannot support {k} "
@@ -186,6 +197,14 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
             problem.family, data.X, y_hat, problem.X_gold, y_gold, labelling, problem.gram
         )
     X_hat = data.rebuild({name: predictions[name] for name in problem.covariates})
+    if not np.isfinite(X_hat.sum()):
+        bad = [data.names[j] for j in np.flatnonzero(~np.isfinite(X_hat).all(axis=0))]
+        count = int((~np.isfinite(X_hat).all(axis=1)).sum())
+        raise DataError(
+            f"The term {', '.join(map(repr, bad))} is not finite in {count} rows when "
+            f"{', '.join(problem.covariates)} is replaced by its prediction. Use a term that is "
+            "defined for every prediction, or transform the column before."
+        )
     return DesignAdjustedGLM(problem.family, X_hat, y_hat, problem.X_gold, y_gold, labelling)
 
 

@@ -134,6 +134,8 @@ def _glm_root(
     return theta if info.converged else start
 
 
+# A fit that runs off to infinity is reported as not converged, not as a floating-point warning.
+@np.errstate(over="ignore", invalid="ignore")
 def fit_repetition(
     moments: DesignAdjustedGLM,
     spec: VarianceSpec,
@@ -172,7 +174,8 @@ def fit_repetition(
             middle, score = adjusted_meat(moments, theta, spec)
     if not solution.convergence.converged:
         # Reported as not converged; a finite matrix keeps the rest of the result readable.
-        jacobian = jacobian - 1e-8 * np.abs(jacobian).max() * np.eye(moments.n_moments)
+        scale = float(np.abs(jacobian).max()) or 1.0
+        jacobian = jacobian - 1e-8 * scale * np.eye(moments.n_moments)
     vcov = sandwich(jacobian, middle, moments.n_obs, spec.factor)
     rows = row_influence(moments, theta, jacobian, spec) if influence else None
     return RepetitionFit(theta, vcov, solution.convergence, influence=rows)

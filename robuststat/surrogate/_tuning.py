@@ -82,10 +82,9 @@ def _scalars(bread: Array, u: Array, v: Array) -> Array:
     target, control = u @ bread.T, v @ bread.T
     variance = (control**2).sum(axis=0)
     covariance = (target * control).sum(axis=0)
-    # A control variate that does not vary for a coefficient cannot help it.
-    return np.asarray(
-        np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
-    )
+    # A control variate that varies by rounding only for a coefficient cannot help it.
+    varies = variance > 1e-20 * (target**2).sum(axis=0)
+    return np.asarray(np.divide(covariance, variance, out=np.zeros_like(variance), where=varies))
 
 
 def _fit_each(
