@@ -20,6 +20,7 @@ _EXPORTS: dict[str, str] = {
     "InferenceResult": "robuststat.result",
     "WaldTest": "robuststat.result",
     "compare_estimators": "robuststat.surrogate",
+    "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "simulation", "surrogate", "testing")
 

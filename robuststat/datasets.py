@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import pandas as pd
 from sklearn.utils import Bunch
@@ -12,9 +14,21 @@ __all__ = ["load_sentences"]
 _PACKAGE = "robuststat.data"
 
 
+def _folder() -> Traversable:
+    """Folder of the data files: installed, or in the checkout that Python was started in.
+
+    Started in the checkout, ``import robuststat`` finds the sources, which do not contain the
+    data package that an installation makes out of the top-level folder.
+    """
+    try:
+        return files(_PACKAGE)
+    except ModuleNotFoundError:
+        return Path(__file__).resolve().parents[1] / "data"
+
+
 def _description(name: str) -> str:
     """Return the section of the shipped README that describes one file."""
-    readme = (files(_PACKAGE) / "README.md").read_text(encoding="utf-8")
+    readme = (_folder() / "README.md").read_text(encoding="utf-8")
     section = readme.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
     return f"{name}\n\n{section.strip()}\n"
 
@@ -78,7 +92,7 @@ def load_sentences(*, as_frame: bool = True) -> Bunch:
     {'positive': 0.479, 'vader_positive': 0.525, 'tb_positive': 0.502}
     """
     name = "sentences.csv.gz"
-    with (files(_PACKAGE) / name).open("rb") as stream:
+    with (_folder() / name).open("rb") as stream:
         frame = pd.read_csv(stream, compression="gzip", dtype={"id": str})
     frame["source"] = pd.Categorical(frame["source"], ["tweet", "amazon", "movie", "nyt"])
     info = Bunch(

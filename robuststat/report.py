@@ -15,7 +15,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from robuststat._results.format import Column, coefficient_columns, format_p, significance_stars
+from robuststat._format import Column, coefficient_columns, format_p, significance_stars
 
 __all__ = [
     "Column",
@@ -90,7 +90,9 @@ def footer_lines(
     *, lines: Sequence[str], notes: Sequence[str], assumptions: Sequence[str]
 ) -> list[str]:
     """Build what follows the significance codes: free lines, notes, assumptions."""
-    out = [*lines, *(f"Note: {note}" for note in notes)]
+    out = list(lines)
+    for note in notes:
+        out += textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="  ")
     if assumptions:
         out.append("Assumes:")
     for text in assumptions:

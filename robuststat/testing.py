@@ -61,7 +61,10 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
     --------
     >>> from robuststat import DSLMean
     >>> from robuststat.testing import with_invented_roles
-    >>> _ = with_invented_roles(DSLMean)().fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 4.0])
+    >>> nan = float("nan")
+    >>> est = with_invented_roles(DSLMean)(learner="passthrough")
+    >>> est.fit([[1.0], [2.0], [3.0], [2.0]], [1.0, 2.0, nan, 4.0]).n_labeled_
+    3
     """
     name = f"{cls.__name__}WithInventedRoles"
     if name in globals():
@@ -159,9 +162,8 @@ def check_sklearn(cls: type[InferenceEstimator]) -> None:
     hooked = with_invented_roles(cls)
     expected = EXPECTED_FAILURES.get(cls, {})
     for options in ({}, {"learner": "passthrough"}):
-        with warnings.catch_warnings():
-            # The checks' tiny data sets are fully labelled, which the estimators warn about.
-            warnings.simplefilter("ignore")
+        # The checks' tiny data sets are fully labelled, which the estimators warn about.
+        with warnings.catch_warnings(action="ignore"):
             outcomes = check_estimator(
                 hooked(**options), expected_failed_checks=expected, on_fail=None
             )

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
+from robuststat._core.columns import (
+    OutcomeKind,
+    Terms,
+    covariate_names,
+    read_covariates,
+    read_outcome,
+)
 from robuststat._core.design import ArrayDesign, Design, bind_groups
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
     ParameterError,
-    RoleError,
     warn,
 )
 from robuststat._core.formula import (
@@ -27,35 +33,12 @@ from robuststat._core.formula import (
     FormulaDesign,
     ParsedFormula,
     bind_formula,
-    evaluate_outcome,
     parse_formula,
     quoted_sum,
 )
 from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by, is_column_name
-from robuststat._core.table import Codes, Table, as_table, to_float
+from robuststat._core.table import Codes, Table, as_table
 from robuststat._core.types import Array, BoolArray
-
-OutcomeKind = Literal["numeric", "labels", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How the design is made from the covariates.
-
-    Attributes
-    ----------
-    formula : str or None
-        Model formula; then X is a frame.
-    fit_intercept : bool
-        Whether a column of ones is put in front of plain covariates.
-    by : tuple of str or None
-        Columns whose combinations get one indicator each; empty for a single column of ones;
-        None for no groups.
-    """
-
-    formula: str | None = None
-    fit_intercept: bool = True
-    by: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +157,10 @@ def read_data(
     taken |= {y} if isinstance(y, str) else set()
 
     parsed = _right_hand_side(table, taken, terms)
-    outcome, y_values = _read_outcome(estimator, reader, y, parsed, outcome_kind)
+    outcome, y_values = read_outcome(estimator, reader, y, parsed, outcome_kind)
     if y_values is not None and not outcome_may_miss:
         reader.note_missing(outcome, np.asarray(pd.isna(y_values)))
-    covariates = _read_covariates(estimator, reader, X, taken, parsed, terms, predicted)
+    covariates = read_covariates(estimator, reader, X, taken, parsed, terms, predicted)
     policy = missing or ("raise" if terms.formula is None else "drop")
     kept, dropped = _complete_rows(reader, n_rows, policy)
     if dropped:
@@ -186,7 +169,7 @@ def read_data(
         )
     _check_weights(weights)
     n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
-    columns = _covariate_names(estimator, n_columns)
+    columns = covariate_names(estimator, n_columns)
     design, matrix = _bind(columns, covariates, parsed, terms, predicted)
     _check_finite(matrix, design, predicted)
     return RoleData(
@@ -249,120 +232,6 @@ def _right_hand_side(table: Table | None, taken: set[str], terms: Terms) -> Pars
     return parse_formula(quoted_sum(columns, terms.fit_intercept), table.names)
 
 
-def _read_outcome(
-    estimator: Any, reader: RoleReader, y: Any, parsed: ParsedFormula | None, kind: OutcomeKind
-) -> tuple[str, Any]:
-    if kind == "none":
-        return "", None
-    if parsed is not None and parsed.outcome is not None:
-        if y is not None:
-            raise RoleError(
-                f"The outcome is given twice: by y and by the formula ({parsed.outcome!r}). "
-                "Leave y out, or remove the left-hand side."
-            )
-        assert reader.table is not None
-        if not parsed.outcome_is_column:
-            frame = reader.table.pandas(parsed.outcome_columns)
-            return parsed.outcome, evaluate_outcome(parsed, frame)
-        y = parsed.outcome
-    if y is None:
-        raise DataError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-        )
-    name = y if isinstance(y, str) else str(getattr(y, "name", None) or "y")
-    if isinstance(y, str):
-        values: Any = reader.column("y", y)
-    else:
-        values = y.to_numpy() if type(y).__module__.split(".")[0] in ("polars", "pyarrow") else y
-        values = column_or_1d(values, warn=True)
-        if values.shape[0] != reader.n_rows:
-            raise DataError(
-                f"Found input variables with inconsistent numbers of samples: X has "
-                f"{reader.n_rows} rows, y has {values.shape[0]}."
-            )
-        values = y.reset_index(drop=True) if isinstance(y, pd.Series) else values
-    if kind == "labels":
-        return name, np.asarray(values)
-    numbers = to_float(values, f"y ({name})" if name != "y" else "y")
-    if np.isinf(numbers).any():
-        raise DataError(
-            f"Input y contains infinity or a value too large for float64 "
-            f"(first at row {np.flatnonzero(np.isinf(numbers))[0]}). Remove or recode it."
-        )
-    return name, numbers
-
-
-def _read_covariates(
-    estimator: Any,
-    reader: RoleReader,
-    X: Any,
-    taken: set[str],
-    parsed: ParsedFormula | None,
-    terms: Terms,
-    predicted: Sequence[str],
-) -> Array | pd.DataFrame:
-    """Covariates as an array, or as the frame a formula or groups are computed from."""
-    if parsed is not None or terms.by is not None:
-        columns = parsed.columns if parsed is not None else terms.by or ()
-        if reader.table is None and not np.isfinite(np.sum(X)):
-            # The covariates are not used, but a broken array is still a broken array.
-            _note_columns(reader, X, _covariate_names(estimator, X.shape[1]), predicted)
-        return _named_columns(estimator, reader, columns, predicted)
-    if reader.table is None:
-        array = np.asarray(X)
-        names = _covariate_names(estimator, array.shape[1])
-    else:
-        names = tuple(c for c in reader.table.names if c not in taken)
-        array = np.empty((reader.n_rows, len(names)))
-        for j, name in enumerate(names):
-            array[:, j] = to_float(reader.table.series(name), name)
-        _remember_features(estimator, names)
-    unknown = [name for name in predicted if name not in names]
-    if unknown:
-        raise RoleError(
-            f"prediction names {', '.join(map(repr, unknown))}, which is neither the outcome 'y' "
-            f"nor a covariate. The covariates are {', '.join(names)}."
-        )
-    # One pass decides that nothing is wrong; columns are looked at only when something is.
-    if not np.isfinite(array.sum()):
-        _note_columns(reader, array, names, predicted)
-    return array
-
-
-def _named_columns(
-    estimator: Any, reader: RoleReader, columns: Sequence[str], predicted: Sequence[str]
-) -> pd.DataFrame:
-    if reader.table is None:
-        if columns:
-            raise DataError(f"Groups by {', '.join(columns)} need a data frame as X.")
-        return pd.DataFrame(index=pd.RangeIndex(reader.n_rows))
-    absent = [c for c in columns if c not in reader.table]
-    if absent:
-        raise RoleError(
-            f"by={', '.join(absent)} is not a column of X. Its columns are {reader.table.listed()}."
-        )
-    frame = reader.table.pandas(columns)
-    for name, column in frame.items():
-        if name not in predicted:
-            reader.note_missing(str(name), column.isna().to_numpy())
-    _remember_features(estimator, columns)
-    return frame
-
-
-def _note_columns(
-    reader: RoleReader, array: Array, names: Sequence[str], predicted: Sequence[str]
-) -> None:
-    for j, name in enumerate(names):
-        infinite = np.flatnonzero(np.isinf(array[:, j]))
-        if infinite.size:
-            raise DataError(
-                f"Column {name!r} of X holds infinity (inf) in {infinite.size} rows, first at row "
-                f"{infinite[0]}. Recode or remove them."
-            )
-        if name not in predicted:
-            reader.note_missing(name, np.isnan(array[:, j]))
-
-
 def _bind(
     columns: tuple[str, ...],
     covariates: Array | pd.DataFrame,
@@ -386,16 +255,6 @@ def _bind(
                 "labelled rows only. Use a fixed transformation such as I(x / 10)."
             )
     return design, matrix
-
-
-def _remember_features(estimator: Any, names: Sequence[str]) -> None:
-    estimator.feature_names_in_ = np.asarray(names, dtype=object)
-    estimator.n_features_in_ = len(names)
-
-
-def _covariate_names(estimator: Any, n_columns: int) -> tuple[str, ...]:
-    names = getattr(estimator, "feature_names_in_", None)
-    return tuple(f"x{j}" for j in range(n_columns)) if names is None else tuple(names)
 
 
 def _complete_rows(

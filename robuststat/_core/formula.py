@@ -148,8 +148,7 @@ def quoted_sum(columns: tuple[str, ...], intercept: bool) -> str:
 def _materialise(spec: Any, frame: pd.DataFrame) -> Array:
     from formulaic.errors import DataMismatchWarning
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", category=DataMismatchWarning)
+    with warnings.catch_warnings(action="error", category=DataMismatchWarning):
         try:
             return np.asarray(spec.get_model_matrix(frame, na_action="ignore"))
         except DataMismatchWarning as error:

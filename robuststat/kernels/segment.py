@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
-
-from robuststat._core.types import Array, IntArray
+from numpy.typing import NDArray
 
 __all__ = ["segment_sums"]
 
+Array = NDArray[np.float64]
+
 
 @njit(cache=True, nogil=True)
-def segment_sums(psi: Array, codes: IntArray, out: Array) -> Array:
+def segment_sums(psi: Array, codes: NDArray[np.int64], out: Array) -> Array:
     """Add every row of ``psi`` to the row of ``out`` that its group code points to.
 
     Parameters

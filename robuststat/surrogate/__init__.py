@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from robuststat.surrogate._classifier import DSLClassifier
 from robuststat.surrogate._compare import Comparison, compare_estimators
-from robuststat.surrogate._estimator import DSLClassifier, DSLMean, DSLRegressor
+from robuststat.surrogate._mean import DSLMean
+from robuststat.surrogate._regressor import DSLRegressor
 
 __all__ = ["Comparison", "DSLClassifier", "DSLMean", "DSLRegressor", "compare_estimators"]

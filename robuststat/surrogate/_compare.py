@@ -12,7 +12,6 @@ from sklearn.base import clone
 from robuststat import plot as _plot
 from robuststat._core.errors import ParameterError
 from robuststat._core.types import Array
-from robuststat._results.constraints import LinearMap
 from robuststat.report import format_p
 from robuststat.result import InferenceResult, WaldTest, compare
 from robuststat.surrogate._fit import Estimate, Options, estimate, make_result
@@ -27,7 +26,6 @@ from robuststat.surrogate._solve import (
     influence_vcov,
 )
 from robuststat.surrogate._tuning import fit_tuned
-from robuststat.wald import wald
 
 SURROGATE, GOLD, PREDICTION, PPI, DSL = (
     "surrogate only",
@@ -55,6 +53,16 @@ class Comparison:
         Expert labels that would be needed without surrogates for the precision of DSL, by term.
     notes : tuple of str
         What is missing, and why.
+
+    Examples
+    --------
+    >>> from robuststat import DSLMean, compare_estimators
+    >>> from robuststat.simulation import make_surrogate_prevalence
+    >>> data = make_surrogate_prevalence(random_state=0)
+    >>> est = DSLMean(learner="passthrough")
+    >>> found = compare_estimators(est, None, data.y, prediction=data.prediction)
+    >>> list(found.results)
+    ['surrogate only', 'gold only', 'PPI++', 'DSL']
     """
 
     results: dict[str, InferenceResult]
@@ -265,6 +273,6 @@ def _bias_test(problem: Problem, found: Estimate, surrogate: RepetitionFit) -> W
         vcov = influence_vcov(fit.influence - own, found.spec, n)
         gaps.append(replace(fit, theta=fit.theta - surrogate.theta, vcov=vcov))
     theta, vcov = aggregate(gaps)
-    k = theta.size
-    words = tuple(f"bias of {name} = 0" for name in problem.data.names)
-    return wald(theta, vcov, LinearMap(np.eye(k), np.zeros(k), words), df=np.inf)
+    names = tuple(f"bias of {name}" for name in problem.data.names)
+    gap = InferenceResult(estimate=theta, vcov=vcov, names=names, n_obs=n)
+    return gap.wald_test(np.eye(theta.size))

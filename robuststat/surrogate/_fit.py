@@ -119,6 +119,7 @@ def read_problem(
     classes : tuple or None
         Labels of a binary outcome.
     """
+    _refuse_unused(data, options)
     predicted = predicted_columns(prediction, data.outcome)
     targets = gold_values(data, predicted)
     labeled = read_labelled(
@@ -138,6 +139,27 @@ def read_problem(
     warn_complete(labelling)
     surrogates = surrogates_by_column(prediction, predicted)
     return build_problem(data, family, labelling, targets, surrogates, classes)
+
+
+def _refuse_unused(data: RoleData, options: Options) -> None:
+    """Refuse roles and options that would have no effect: a silent one misleads."""
+    roles = data.roles
+    if "strata" in roles and options.design != "stratified" and "psu" not in roles:
+        raise RoleError(
+            f"strata are used with design='stratified' or with psu; design is {options.design!r}. "
+            "Set design='stratified' if labels were drawn within strata, or leave strata out."
+        )
+    if options.prob_terms is not None and options.design == "stratified":
+        raise ParameterError(
+            "prob_terms and design='stratified' both determine the labelling probabilities. Leave "
+            "prob_terms out, or use design='bernoulli' with indicators of the strata as terms."
+        )
+    passthrough = isinstance(options.learner, str) and options.learner == "passthrough"
+    if "features" in roles and passthrough and options.prob_terms is None:
+        raise ParameterError(
+            "features have no effect with learner='passthrough', which takes the surrogate as it "
+            "is. Leave features out, or choose a learner that can use them."
+        )
 
 
 def _probability_terms(data: RoleData, names: Any) -> Array | None:

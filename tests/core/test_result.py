@@ -11,13 +11,13 @@ import pytest
 from scipy import integrate, stats
 from statsmodels.regression.linear_model import OLS
 
-from robuststat._results.constraints import describe, linear_map, parse_constraints
 from robuststat._core.errors import (
     CollinearityError,
     DataError,
     IdentificationError,
     ParameterError,
 )
+from robuststat._results.constraints import describe, linear_map, parse_constraints
 from robuststat._results.export import decode, encode
 from robuststat._results.intervals import critical_value, simultaneous_critical_value, two_sided_p
 from robuststat.result import COLUMNS, InferenceResult, WaldTest, compare

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import robuststat
 from robuststat._core import linalg
 from robuststat._core.errors import DataError
 from robuststat._core.vcov import cluster_sums
@@ -59,11 +60,18 @@ def test_both_branches_add_to_out_and_take_non_contiguous_rows(size, n_groups):
     np.testing.assert_allclose(out, expected, rtol=RTOL)
 
 
-def test_large_problem_takes_the_kernel_and_agrees():
+def test_large_problem_takes_the_kernel_and_agrees(monkeypatch):
     rng = np.random.default_rng(1)
     psi, codes = rng.normal(size=(70_000, 3)), rng.integers(0, 300, size=70_000)
-    twin = linalg.add_rows(psi, codes, np.zeros((300, 3)), size=0)
+    twin = cluster_sums(psi, codes, 300)
+    monkeypatch.setattr(linalg, "KERNEL_MIN_SIZE", 200_000)
     np.testing.assert_allclose(cluster_sums(psi, codes, 300), twin, rtol=RTOL, atol=1e-12)
+
+
+def test_warmup_compiles_every_kernel():
+    robuststat.warmup()
+    # Without just-in-time compilation (NUMBA_DISABLE_JIT) it is a plain function.
+    assert getattr(segment_sums, "signatures", ["plain"])
 
 
 @pytest.mark.parametrize("bad", [-1, 5])

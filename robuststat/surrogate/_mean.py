@@ -1,0 +1,129 @@
+"""Means and shares of surrogate labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from sklearn.base import RegressorMixin
+
+from robuststat._core.columns import Terms
+from robuststat._core.params import (
+    Check,
+    any_of,
+    is_string,
+    optional,
+)
+from robuststat._core.types import Array
+from robuststat.surrogate._base import SurrogateEstimator, is_names
+from robuststat.surrogate._doc import shared_parameters
+
+
+@shared_parameters
+class DSLMean(RegressorMixin, SurrogateEstimator):
+    """Mean or share of a label, overall or by group, when most labels are surrogates.
+
+    The estimand is the mean of the expert label over all rows (of a group); for 0/1 labels the
+    share. Confidence intervals cover it whatever the errors of the machine.
+
+    Parameters
+    ----------
+    by : str or list of str, optional
+        Columns of ``X`` whose combinations form the groups; None for one overall mean.
+    {shared}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    DSLRegressor : Regression of a label on covariates.
+
+    Notes
+    -----
+    {notes}
+
+    References
+    ----------
+    {references}
+
+    Examples
+    --------
+    >>> from robuststat import DSLMean
+    >>> from robuststat.simulation import make_surrogate_prevalence
+    >>> data = make_surrogate_prevalence(random_state=1)
+    >>> fit = DSLMean(learner="passthrough", variance="design")
+    >>> _ = fit.fit(None, data.y, prediction=data.prediction)
+    >>> fit.tidy()[["term", "estimate", "std_error"]].round(2)
+       term  estimate  std_error
+    0  mean      0.54       0.05
+    """
+
+    _parameter_checks: ClassVar[Mapping[str, Check]] = {
+        **SurrogateEstimator._parameter_checks,
+        "by": optional(any_of(is_string, is_names)),
+    }
+
+    def __init__(
+        self,
+        *,
+        by: Any = None,
+        learner: Any = "auto",
+        cv: Any = 5,
+        n_rep: int = 10,
+        design: str = "srs",
+        normalize_prob: bool = True,
+        prob_terms: Any = None,
+        variance: str = "robust",
+        population: str = "superpopulation",
+        tuning: str | None = None,
+        vcov: str | None = None,
+        use_t: bool = False,
+        missing: str | None = None,
+        keep_influence: bool = False,
+        tol: float = 1e-10,
+        max_iter: int = 50,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            learner=learner,
+            cv=cv,
+            n_rep=n_rep,
+            design=design,
+            normalize_prob=normalize_prob,
+            prob_terms=prob_terms,
+            variance=variance,
+            population=population,
+            tuning=tuning,
+            vcov=vcov,
+            use_t=use_t,
+            missing=missing,
+            keep_influence=keep_influence,
+            tol=tol,
+            max_iter=max_iter,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.by = by
+
+    def _model_name(self) -> str:
+        return "linear"
+
+    def _terms(self) -> Terms:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
+        return Terms(by=by)
+
+    def _words(self, outcome: str) -> tuple[str, str]:
+        groups = "" if self.by is None else " by group"
+        return (
+            f"Mean{groups}, design-based correction for surrogate labels",
+            f"mean of {outcome}{groups}, as expert labels on every row would give it",
+        )
+
+    def predict(self, X: Any) -> Array:
+        """Mean of the group of each new row, of shape (n,)."""
+        return self._linear_predictor(X)
