@@ -104,9 +104,9 @@ def make_workload(model: str, n: int) -> Workload:
     return Workload(model, X, y, prediction, rng.integers(0, min(CLUSTERS, n // 20), n))
 
 
-def fit(data: Workload, **roles: Any) -> Any:
+def fit(data: Workload, *, variance: str = "robust", **roles: Any) -> Any:
     est: Any = DSLClassifier if data.model == "logit" else DSLRegressor
-    return est(data.model, learner="passthrough").fit(
+    return est(data.model, learner="passthrough", variance=variance).fit(
         data.X, data.y, prediction=data.prediction, **roles
     )
 
@@ -189,7 +189,11 @@ def run_model(model: str, n: int, repeat: int, with_peer: bool) -> list[dict[str
     gram = gram_seconds(design, repeat=max(15, repeat))
     filled = np.where(np.isfinite(data.y), data.y, data.prediction)
     plain = measure(partial(numpy_ols, design, filled), repeat=max(repeat, 7))
-    calls: list[tuple[str, str, Callable[[], Any]]] = [("robuststat", "HC0", partial(fit, data))]
+    calls: list[tuple[str, str, Callable[[], Any]]] = [
+        ("robuststat", "robust", partial(fit, data)),
+        # The interval that is like the peer's: the number of labels is taken as fixed.
+        ("robuststat", "design", partial(fit, data, variance="design")),
+    ]
     if model == "linear":
         calls.append(("robuststat", "clustered", partial(fit, data, clusters=data.clusters)))
     if with_peer:

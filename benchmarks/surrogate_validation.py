@@ -146,6 +146,7 @@ def linear_studies() -> Iterator[Study]:
         spread(stated, columns),
         reps=1500,
     )
+    smallest = ("sd intercept", "sd slopes", "ratio min", "coverage min")
     stated = {
         "gold only": (0.140, 0.148, 0.95, 0.921),
         "DSL robust": (0.072, 0.113, 1.57, 0.945),
@@ -158,7 +159,14 @@ def linear_studies() -> Iterator[Study]:
         "simple random sample of 50",
         design(n_labeled=50),
         estimators(),
-        spread(stated, ("sd intercept", "sd slopes", "ratio worst", "coverage min")),
+        {
+            # "Worst" is the largest ratio where the standard error is meant to be too large.
+            (
+                name,
+                "ratio max" if (name, measure) == ("DSL robust", "ratio min") else measure,
+            ): value
+            for (name, measure), value in spread(stated, smallest).items()
+        },
         reps=1500,
     )
     known = {"roles": ("sample_prob",), "design": "bernoulli"}
@@ -397,7 +405,6 @@ def measured(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
     found = {
         "sd intercept": at("sd", first),
         "ratio intercept": at("se_ratio", first),
-        "ratio worst": at("se_ratio", np.log(ratio).abs().idxmax()),
         "ratio min": at("se_ratio", ratio.idxmin()),
         "ratio max": at("se_ratio", ratio.idxmax()),
         "coverage min": at("coverage", coverage.idxmin()),
