@@ -8,7 +8,10 @@ study or stated in the specification of the estimators, where there are any, bes
 - ``sentences``: 1,000 expert labels drawn from the 23,703 sentences of ``robuststat.datasets``.
 - ``table3``: class prevalence, synthetic twins of the five rows of Table 3 of Egami, Hinck, Stewart
   and Wei (2023). A twin has the table's number of rows and labels, accuracy and bias of the
-  surrogate; a class of several is one class against the rest, with the mean bias of all.
+  surrogate; a class of several is one class against the rest, with the mean bias of all, so that
+  coverage of SO is not that of the mean over classes. The learner of SL and DSL is a random forest
+  on the surrogate and three columns of noise. SL takes predictions for truth, and so do its
+  standard errors here; those behind the table's coverage of SL must be others.
 - ``finite``: the rows are the population, so that the truth is the fit with all labels.
 - ``clusters``: dependence within clusters.
 - ``poisson``: counts.
