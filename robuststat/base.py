@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.data import RoleData
 from robuststat._core.design import new_design_matrix
-from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import Check, check_parameters
+from robuststat._core.roles import RoleReader
 from robuststat._core.table import as_table, to_codes, to_float
 from robuststat._core.types import Array
 from robuststat._core.vcov import meat, small_sample
@@ -152,16 +153,20 @@ class InferenceEstimator(BaseEstimator):
         variance = np.einsum("ij,jk,ik->i", design, np.asarray(self.result_.vcov), design)
         table = as_table(X)
         if table is None:
-            names = getattr(self.design_, "columns", ())
-            frame = pd.DataFrame(np.asarray(X, dtype=np.float64), columns=list(names))
+            array = np.asarray(X, dtype=np.float64)
+            frame = pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
         else:
             frame = table.pandas(table.names)
         frame[".fitted"] = fitted
         frame[".se_fit"] = slope * np.sqrt(np.maximum(variance, 0.0))
         if y is not None:
-            values = table.series(y) if isinstance(y, str) and table is not None else y
-            frame[".resid"] = to_float(values, "y") - fitted
+            values = RoleReader(table, len(frame)).vector("y", y)
+            frame[".resid"] = self._outcome_numbers(values) - fitted
         return frame
+
+    def _outcome_numbers(self, values: Any) -> Array:
+        """Outcome on the scale of the fitted values, NaN where missing."""
+        return to_float(values, "y")
 
     def _mean_and_slope(self, eta: Array) -> tuple[Array, Array]:
         """Mean of the outcome and its derivative at a linear predictor."""
@@ -169,6 +174,9 @@ class InferenceEstimator(BaseEstimator):
 
     def refit_vcov(self, kind: str, clusters: Any = None) -> InferenceResult:
         """Return the result with another kind of standard errors, without fitting again.
+
+        Over several repetitions of cross-fitting the influence values are averages; the spread
+        between repetitions is then not in the new variance.
 
         Parameters
         ----------
@@ -188,10 +196,18 @@ class InferenceEstimator(BaseEstimator):
             raise ParameterError(
                 "refit_vcov needs the influence of every row. Fit with keep_influence=True."
             )
+        if self.result_.vcov_type not in ("HC0", "HC1", "CR0", "CR1"):
+            raise ParameterError(
+                f"The variance of this fit is of the kind {self.result_.vcov_type!r}; its "
+                "influence values do not carry the others. Fit again."
+            )
         codes = None
         n_clusters = None
         if clusters is not None:
-            groups, _ = to_codes(clusters, "clusters")
+            values = RoleReader(None, influence.shape[0]).vector("clusters", clusters)
+            groups, missing = to_codes(values, "clusters")
+            if missing.any():
+                raise DataError(f"clusters has {int(missing.sum())} missing values. Fill them.")
             codes, n_clusters = groups.codes, len(groups.levels)
         if kind.startswith("CR") != (codes is not None):
             raise ParameterError(f"kind={kind!r} and clusters do not fit: pass clusters for CR.")

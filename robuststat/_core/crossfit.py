@@ -14,12 +14,16 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
 
 from robuststat._core.errors import DataError, ParameterError, SmallClusterWarning, warn
 from robuststat._core.progress import progress
 from robuststat._core.types import Array, BoolArray, IntArray
 
 Split = tuple[IntArray, IntArray]
+
+# Below this many training rows the threads of a learner wait for each other longer than they work.
+_THREADS_PAY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,14 @@ def make_folds(
     if hasattr(cv, "split"):
         rows = np.zeros((n_rows, 1))
         repeated = [list(_seeded(cv, s).split(rows, strata, groups)) for s in seeds]
-        return [_user_splits(pairs, n_rows, groups) for pairs in repeated], seeds
+        splits = [_user_splits(pairs, n_rows, groups) for pairs in repeated]
+        if n_rep > 1 and _same_partition(splits[0], splits[1]):
+            warn(
+                f"cv={cv!r} gives the same partition every time: one repetition is used instead of "
+                f"{n_rep}. Use shuffle=True in the splitter, or an integer."
+            )
+            return splits[:1], seeds[:1]
+        return splits, seeds
     n_folds = _fold_count(int(cv), n_rows, groups)
     ids = [_fold_ids(n_rows, n_folds, np.random.default_rng(s), groups, strata) for s in seeds]
     splits = [
@@ -175,14 +186,20 @@ def cross_fit(
     predictions = {task.name: np.full((n_rep, n_rows), np.nan) for task in tasks}
     losses = {task.name: np.full((n_rep, n_folds), np.nan) for task in tasks}
     done = progress(work, len(jobs), "cross-fitting", enabled=verbose > 0)
-    for (r, k, t), (predicted, loss) in zip(jobs, done, strict=True):
-        predictions[tasks[t].name][r, splits[r][k][1]] = predicted
-        losses[tasks[t].name][r, k] = loss
+    small = max(np.count_nonzero(task.usable) for task in tasks) < _THREADS_PAY
+    with threadpool_limits(1 if small else None):
+        for (r, k, t), (predicted, loss) in zip(jobs, done, strict=True):
+            predictions[tasks[t].name][r, splits[r][k][1]] = predicted
+            losses[tasks[t].name][r, k] = loss
     fold_id = np.empty((n_rep, n_rows), dtype=np.int64)
     for r, pairs in enumerate(splits):
         for k, (_, test) in enumerate(pairs):
             fold_id[r, test] = k
     return CrossFit(predictions, fold_id, losses, seeds)
+
+
+def _same_partition(first: list[Split], second: list[Split]) -> bool:
+    return all(np.array_equal(a[1], b[1]) for a, b in zip(first, second, strict=True))
 
 
 def _fit_predict(

@@ -23,6 +23,7 @@ from robuststat._core.params import (
     one_of,
     optional,
 )
+from robuststat._core.roles import columns_named_by
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.surrogate._diagnostics import surrogate_report
@@ -254,6 +255,12 @@ class SurrogateEstimator(InferenceEstimator):
         terms = self._terms()
         outcome_names = ("y", _outcome_name(y, terms.formula))
         mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
+        named = columns_named_by(prediction)
+        if outcome_names[1] in named and outcome_names[1] != "y":
+            raise RoleError(
+                f"prediction names {outcome_names[1]!r}, which is the outcome. Name the column of "
+                "the machine's labels, known for every row."
+            )
         data = read_data(
             self,
             X,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin
 
 from robuststat._core.data import RoleData
@@ -146,6 +147,11 @@ class DSLClassifier(ClassifierMixin, SurrogateRegression):
             f"log-odds coefficients of {outcome} = {self.classes_[1]!s}, as expert labels on every "
             "row would give them",
         )
+
+    def _outcome_numbers(self, values: Any) -> Array:
+        series = pd.Series(values)
+        second = (series == self.classes_[1]).to_numpy(dtype=np.float64)
+        return np.where(series.isna(), np.nan, second)
 
     def decision_function(self, X: Any) -> Array:
         """Log-odds of the second class of new rows, of shape (n,)."""

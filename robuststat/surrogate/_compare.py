@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from sklearn.base import clone
 
 from robuststat import plot as _plot
 from robuststat._core.errors import ParameterError
+from robuststat._core.formula import INTERCEPT
 from robuststat._core.types import Array
-from robuststat.report import format_p
+from robuststat.report import Column, Summary, footer_lines, format_p
 from robuststat.result import InferenceResult, WaldTest, compare
 from robuststat.surrogate._fit import Estimate, Options, estimate, make_result
 from robuststat.surrogate._learners import passthrough_prediction
@@ -26,6 +28,7 @@ from robuststat.surrogate._solve import (
     influence_vcov,
 )
 from robuststat.surrogate._tuning import fit_tuned
+from robuststat.surrogate._words import effective_labels
 
 SURROGATE, GOLD, PREDICTION, PPI, DSL = (
     "surrogate only",
@@ -85,46 +88,85 @@ class Comparison:
         """
         return compare(self.results, level=level)
 
-    def plot(self, truth: Any = None, *, level: float = 0.95, ax: Any = None) -> Any:
-        """Draw the intervals of all estimators side by side.
+    def plot(
+        self,
+        truth: Any = None,
+        *,
+        estimators: Sequence[str] | None = None,
+        intercept: bool = False,
+        level: float = 0.95,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the intervals of the estimators side by side.
 
         Parameters
         ----------
         truth : mapping, Series or array, optional
-            Known coefficients, marked in the plot.
+            Known coefficients, marked in the plot; an array is in the order of the terms.
+        estimators : sequence of str, optional
+            Which to draw; all by default.
+        intercept : bool, default=False
+            Whether to draw the intercept.
         level : float, default=0.95
             Confidence level.
         ax : matplotlib Axes, optional
             Where to draw.
+
+        Returns
+        -------
+        matplotlib Axes
         """
-        frame = self.tidy(level)
-        return _plot.coefplot(frame, group="estimator", truth=truth, ax=ax)
+        chosen = list(self.results) if estimators is None else list(estimators)
+        unknown = [name for name in chosen if name not in self.results]
+        if unknown:
+            raise ParameterError(
+                f"estimators names {', '.join(unknown)}; there are {', '.join(self.results)}."
+            )
+        frame = compare({name: self.results[name] for name in chosen}, level=level)
+        terms = list(self.effective_labels.index)
+        marks = None
+        if truth is not None:
+            named = hasattr(truth, "keys")
+            pairs = truth.items() if named else zip(terms, truth, strict=True)
+            marks = {str(name): float(value) for name, value in pairs}
+        if not intercept and len(terms) > 1:
+            frame = frame[frame["term"] != INTERCEPT]
+            marks = None if marks is None else {k: v for k, v in marks.items() if k != INTERCEPT}
+        label = f"Estimate and {100 * level:g} % interval"
+        return _plot.coefplot(frame, group="estimator", truth=marks, xlabel=label, ax=ax)
 
-    def summary(self) -> str:
-        """Estimates with standard errors, the bias test, and what the labels are worth."""
-        return str(self)
-
-    def __str__(self) -> str:
-        frame = self.table
-        cells = [
-            f"{b:.3f} ({s:.3f})" for b, s in zip(frame["estimate"], frame["std_error"], strict=True)
-        ]
-        wide = frame.assign(cell=cells).pivot_table(
-            index="term", columns="estimator", values="cell", aggfunc="first", sort=False
-        )
-        wide = wide[list(self.results)]
-        wide["effective labels"] = [_count(v) for v in self.effective_labels]
-        wide.index.name = wide.columns.name = None
-        lines = ["Estimates (standard errors) of the same coefficients", "", wide.to_string()]
+    def summary(self) -> Summary:
+        """Return estimates with standard errors, bias test, and what the labels are worth."""
+        columns = []
+        for name, result in self.results.items():
+            pairs = zip(result.estimate, result.std_error, strict=True)
+            columns.append(Column(name, [f"{b:.3f} ({s:.3f})" for b, s in pairs], "  "))
+        columns.append(Column("labels*", [_count(v) for v in self.effective_labels], "  "))
+        footer = ["* expert labels that alone would be as precise as DSL"]
         if self.bias_test is not None:
             test = self.bias_test
             verdict = "is biased" if test.p_value < 0.05 else "shows no bias that these labels see"
-            lines += [
-                "",
-                f"Surrogate-only answer {verdict}: chi2({test.df}) = {test.statistic:.2f}, "
-                f"p-value = {format_p(test.p_value)}",
-            ]
-        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
+            footer.append(
+                f"Surrogate-only answer {verdict}: {test.distribution}({test.df}) = "
+                f"{test.statistic:.2f}, p-value = {format_p(test.p_value)}"
+            )
+        terms = tuple(str(term) for term in self.effective_labels.index)
+        return Summary(
+            header=("Estimates (standard errors) of the same coefficients",),
+            leading=(),
+            footer=(*footer, *footer_lines(lines=(), notes=self.notes, assumptions=())),
+            names=terms,
+            columns=tuple(columns),
+            blocks=("",) * len(terms),
+            stars=False,
+            tables={"estimates": self.table},
+        )
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.summary())
 
     def __repr__(self) -> str:
         return str(self)
@@ -225,9 +267,8 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
     ordered = {
         name: results[name] for name in (SURROGATE, GOLD, PREDICTION, PPI, DSL) if name in results
     }
-    effective = pd.Series(
-        found.effect * problem.labelling.n_labeled, index=list(problem.data.names), name="labels"
-    )
+    labels = effective_labels(found.effect, problem.labelling.n_labeled, problem.data.X.shape[0])
+    effective = pd.Series(labels, index=list(problem.data.names), name="labels")
     return Comparison(ordered, bias_test, effective, tuple(notes))
 
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from robuststat._core.crossfit import CrossFit
 from robuststat._core.data import RoleData
-from robuststat._core.errors import ConvergenceWarning, ParameterError, RoleError, warn
+from robuststat._core.errors import (
+    ConvergenceWarning,
+    OverlapWarning,
+    ParameterError,
+    RoleError,
+    warn,
+)
 from robuststat._core.glm import GLMFamily
 from robuststat._core.table import Codes, to_float
 from robuststat._core.types import Array
@@ -21,6 +27,7 @@ from robuststat.surrogate._problem import (
     OUTCOME,
     Problem,
     build_problem,
+    columns_without_labels,
     gold_values,
     moments_of,
     predict_columns,
@@ -84,6 +91,8 @@ class Estimate:
         Design effect.
     gold : RepetitionFit or None
         Fit on expert labels alone.
+    unlabelled_columns : tuple of str
+        Columns of the design that do not vary among labelled rows.
     """
 
     theta: Array
@@ -95,6 +104,7 @@ class Estimate:
     df: float
     effect: Array
     gold: RepetitionFit | None
+    unlabelled_columns: tuple[str, ...]
 
 
 def read_problem(
@@ -218,9 +228,9 @@ def variance_spec(
             "not fit: CR0 and CR1 need clusters, HC0 and HC1 ignore dependence within them."
         )
     n_clusters = None if clusters is None else len(clusters.levels)
+    small = small_sample(name, n_obs=n, n_params=k, n_clusters=n_clusters)
     if n_clusters is not None:
         check_clusters(n_clusters)
-    small = small_sample(name, n_obs=n, n_params=k, n_clusters=n_clusters)
     df = small.df
     if options.use_t:
         df = float(labelling.n_labeled - k)
@@ -258,6 +268,9 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
     data, labelling = problem.data, problem.labelling
     spec, name, df = variance_spec(data, labelling, options)
+    bare = columns_without_labels(problem)
+    if bare:
+        warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
     learner = options.learner
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
@@ -297,7 +310,7 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     theta, vcov = aggregate(fits)
     gold = gold_only(moments, spec, options.tol, options.max_iter)
     effect = design_effect(gold, vcov)
-    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold)
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare)
 
 
 def make_result(
@@ -317,7 +330,7 @@ def make_result(
     lines = [labelling_line(labelling, options.design)]
     if not labelling.complete:
         lines.append(prediction_line(problem, options.learner, found.predictions))
-        effective = effective_line(found.effect, labelling.n_labeled)
+        effective = effective_line(found.effect, labelling.n_labeled, data.X.shape[0])
         lines += [] if effective is None else [effective]
     grouped = found.spec.psu if found.spec.psu is not None else found.spec.clusters
     influence = None
@@ -353,12 +366,24 @@ def make_result(
     )
 
 
+def _unlabelled_words(columns: tuple[str, ...]) -> str:
+    return (
+        f"no expert label informs {', '.join(columns)}: it does not vary among labelled rows, so "
+        "its coefficient rests on the predictions alone"
+    )
+
+
 def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estimate) -> list[str]:
     notes = []
-    low = labelling.prob[labelling.rows].min()
-    if low < 0.01:
-        count = int((labelling.prob[labelling.rows] < 0.01).sum())
-        notes.append(f"{count} labelled rows had a probability below 0.01 (min {low:.3g})")
+    if labelling.uneven and labelling.prob.min() < 0.01:
+        count = int((labelling.prob < 0.01).sum())
+        notes.append(
+            f"{count} labelling probabilities are below 0.01 (min {labelling.prob.min():.3g}); the "
+            f"{labelling.n_labeled} labels are worth {labelling.effective:.0f} equally weighted "
+            "ones"
+        )
+    if found.unlabelled_columns:
+        notes.append(_unlabelled_words(found.unlabelled_columns))
     if np.isnan(found.effect).all() and not labelling.complete:
         notes.append("the expert labels alone cannot carry this model; no design effect")
     poor = found.effect[np.isfinite(found.effect)]

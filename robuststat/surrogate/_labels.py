@@ -1,7 +1,6 @@
 """Who carries an expert label, with which probability, and what that does to the variance.
 
-Numbers such as (2.5) refer to the sections of the estimator's description in the vignette
-"LLM labels without tears" and in Egami, Hinck, Stewart and Wei (2023).
+Numbers such as (2.5) refer to the steps in the docstring of ``robuststat.surrogate``.
 """
 
 from __future__ import annotations
@@ -66,6 +65,11 @@ class Labelling:
     def equal(self) -> bool:
         """Whether all rows share one probability, stored once."""
         return self.prob.strides == (0,)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether labelled rows have different weights."""
+        return _uneven(self.ratio)
 
     @property
     def n_labeled(self) -> int:
@@ -268,15 +272,22 @@ def _check_weights(ratio: Array, prob: Array) -> float:
             f"{prob.max():.3g}). Check sample_prob, or set normalize_prob=False.",
             OverlapWarning,
         )
-    low = float(1.0 / ratio.max())
-    if low < 0.01 or ratio.max() > 50.0 * ratio.mean():
-        warn(
-            f"The smallest probability of a labelled row is {low:.3g} (weight {ratio.max():.3g}, "
-            f"mean weight {ratio.mean():.3g}); {ratio.size} labels are worth {effective:.0f} "
-            "equally weighted ones. Label more rows where the probability is small.",
-            OverlapWarning,
-        )
+    # Equal probabilities give equal weights however small they are.
+    if _uneven(ratio):
+        low = float(prob.min())
+        if low < 0.01 or ratio.max() > 50.0 * ratio.mean():
+            warn(
+                f"The smallest labelling probability is {low:.3g}; the largest weight of a "
+                f"labelled row is {ratio.max():.3g} (mean {ratio.mean():.3g}), so {ratio.size} "
+                f"labels are worth {effective:.0f} equally weighted ones. Label more rows where "
+                "the probability is small.",
+                OverlapWarning,
+            )
     return effective
+
+
+def _uneven(ratio: Array) -> bool:
+    return bool(np.ptp(ratio) > 1e-12 * ratio.max())
 
 
 def nuisance_scores(labelling: Labelling, rows: slice) -> tuple[Array, IntArray | None]:

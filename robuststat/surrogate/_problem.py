@@ -148,6 +148,13 @@ def build_problem(
     return Problem(data, family, labelling, targets, surrogates, features, classes, X_gold, gram)
 
 
+def columns_without_labels(problem: Problem) -> tuple[str, ...]:
+    """Find columns that vary, but not among labelled rows: a group that nobody labelled."""
+    X, gold = problem.data.X, problem.X_gold
+    still = np.flatnonzero(np.ptp(gold, axis=0) == 0.0)
+    return tuple(problem.data.names[j] for j in still if (X[:, j] != gold[0, j]).any())
+
+
 def predict_columns(
     problem: Problem,
     learner: Any,

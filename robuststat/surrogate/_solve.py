@@ -1,6 +1,6 @@
 """Root, variance, power tuning and aggregation over repeated cross-fitting.
 
-Numbers such as (2.5) are the sections of the method's description in ``_labels``.
+Numbers such as (2.5) refer to the steps in the docstring of ``robuststat.surrogate``.
 """
 
 from __future__ import annotations

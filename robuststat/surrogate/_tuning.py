@@ -68,7 +68,9 @@ def fit_tuned(
     pilot = fit_repetition(moments.tuned(0.0), spec, tol=tol, max_iter=max_iter).theta
     u, v = _pair(moments, pilot, spec.clusters)
     if tuning == "matrix":
-        lam: Array = solve_square(v.T @ v, v.T @ u).T
+        # Directions in which the predictions do not vary cannot help; the cut-off keeps rounding
+        # noise from being taken for variation.
+        lam = np.asarray(np.linalg.lstsq(v, u, rcond=1e-8)[0].T, dtype=np.float64)
         fit = fit_repetition(
             moments.tuned(lam), spec, start=pilot, tol=tol, max_iter=max_iter, influence=True
         )

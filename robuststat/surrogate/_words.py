@@ -57,13 +57,19 @@ def prediction_line(problem: Problem, learner: Any, predictions: CrossFit) -> st
     return f"Cross-fitting: {n_folds} folds x {n_rep} {times} ({used}), out-of-fold {quality}"
 
 
-def effective_line(effect: Array, n_labeled: int) -> str | None:
+def effective_labels(effect: Array, n_labeled: int, n_obs: int) -> Array:
+    """Return labels that alone would give the same precision, at most one a row."""
+    return np.minimum(effect * n_labeled, float(n_obs))
+
+
+def effective_line(effect: Array, n_labeled: int, n_obs: int) -> str | None:
     """Say what the labels are worth with the help of the predictions."""
     known = effect[np.isfinite(effect)]
     if known.size == 0:
         return None
-    low, high = n_labeled * known.min(), n_labeled * known.max()
-    span = f"{low:,.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:,.0f} to {high:,.0f}"
+    labels = effective_labels(known, n_labeled, n_obs)
+    low, high = f"{labels.min():,.0f}", f"{labels.max():,.0f}"
+    span = low if low == high else f"{low} to {high}"
     return (
         f"Effective labels: {n_labeled:,} expert labels with these predictions are worth {span} "
         "alone"
