@@ -13,11 +13,21 @@ from typing import Any
 __version__ = version("robuststat")
 
 # public name -> module that defines it
+_ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
+    "CollinearityError": _ERRORS,
     "DSLClassifier": "robuststat.surrogate",
     "DSLMean": "robuststat.surrogate",
     "DSLRegressor": "robuststat.surrogate",
+    "DataError": _ERRORS,
+    "DroppedRowsWarning": _ERRORS,
+    "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "OverlapWarning": _ERRORS,
+    "ParameterError": _ERRORS,
+    "RobuststatError": _ERRORS,
+    "RoleError": _ERRORS,
+    "SmallClusterWarning": _ERRORS,
     "WaldTest": "robuststat.result",
     "compare_estimators": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
