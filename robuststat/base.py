@@ -157,6 +157,8 @@ class InferenceEstimator(BaseEstimator):
             frame = pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
         else:
             frame = table.pandas(table.names)
+            if isinstance(X, pd.DataFrame):
+                frame.index = X.index
         frame[".fitted"] = fitted
         frame[".se_fit"] = slope * np.sqrt(np.maximum(variance, 0.0))
         if y is not None:
@@ -200,6 +202,11 @@ class InferenceEstimator(BaseEstimator):
             raise ParameterError(
                 f"The variance of this fit is of the kind {self.result_.vcov_type!r}; its "
                 "influence values do not carry the others. Fit again."
+            )
+        if kind not in ("HC0", "HC1", "CR0", "CR1"):
+            raise ParameterError(
+                f"kind must be one of 'HC0', 'HC1', 'CR0', 'CR1'; got {kind!r}. Corrections by "
+                "leverage need the rows: fit again."
             )
         codes = None
         n_clusters = None

@@ -7,6 +7,10 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
+from robuststat.__main__ import main
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
@@ -19,3 +23,18 @@ def test_example_prints_what_it_says():
         with contextlib.redirect_stdout(printed):
             exec(compile(code, str(README), "exec"), {})
         assert printed.getvalue().strip() == output.strip()
+
+
+@pytest.mark.slow
+def test_tour_prints_what_readme_says(capsys):
+    main()
+    printed = capsys.readouterr().out
+    text = README.read_text(encoding="utf-8")
+    shown = text.split("-m robuststat\n```\n\n```text\n")[1].split("```")[0]
+    assert _lines(printed) == _lines(shown)
+
+
+def _lines(text):
+    """Lines without trailing blanks and without the seconds that the tour took."""
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return [line for line in lines if not re.fullmatch(r"\(\d+ seconds\)", line)]

@@ -138,6 +138,8 @@ def _named_columns(
     if reader.table is None:
         if columns:
             raise DataError(f"Groups by {', '.join(columns)} need a data frame as X.")
+        if not hasattr(estimator, "n_features_in_"):
+            _remember_features(estimator, ())
         return pd.DataFrame(index=pd.RangeIndex(reader.n_rows))
     absent = [c for c in columns if c not in reader.table]
     if absent:

@@ -115,8 +115,10 @@ def _opener(source: Any, columns: list[str] | None, chunk_rows: int) -> Callable
         return _parquet_opener(Path(source), columns, chunk_rows)
     if callable(source):
         return lambda: source()
-    if hasattr(source, "to_batches") and hasattr(source, "schema") and hasattr(source, "files"):
+    if hasattr(source, "scanner") and hasattr(source, "to_batches"):  # a pyarrow dataset
         return lambda: _batches(source, columns, chunk_rows)
+    if hasattr(source, "iter_batches") and hasattr(source, "schema_arrow"):  # a ParquetFile
+        return lambda: _file_batches(source, columns, chunk_rows)
     if hasattr(source, "to_delayed") and hasattr(source, "partitions"):
         return lambda: (part.compute() for part in _dask_parts(source, columns))
     if as_table(source) is not None:
@@ -151,6 +153,13 @@ def _batches(source: Any, columns: list[str] | None, chunk_rows: int) -> Iterato
     import pyarrow
 
     for batch in source.to_batches(columns=columns, batch_size=chunk_rows):
+        yield pyarrow.Table.from_batches([batch])
+
+
+def _file_batches(source: Any, columns: list[str] | None, chunk_rows: int) -> Iterator[Any]:
+    import pyarrow
+
+    for batch in source.iter_batches(columns=columns, batch_size=chunk_rows):
         yield pyarrow.Table.from_batches([batch])
 
 

@@ -17,9 +17,12 @@ Wei (2023).
 2.4  Variance. A^-1 B A^-T / n with A the average derivative and B the meat of psi (cluster sums).
 2.5  [D] Estimated or fixed-size labelling. The scores lose s_i C, where s_i is the score of the
      labelling model: a (R - pi) (within strata), C = sum(a w (m - mhat)) / sum(a pi); or
-     a h (R - pi) for a logit model with terms h and offset logit(pi).
+     a h (R - pi) for a logit model with terms h and offset logit(pi). C comes from the derivatives
+     of the stacked system and not from a regression of psi on s, which agrees to first order only
+     and would assume independent rows.
 2.5b [D] Finite corpus. Only labelling is random: B = (1/n) sum_R w (1 - pi)/pi d d', with d the
-     centred a (m - mhat).
+     centred a (m - mhat): less a pi C, with C as in 2.5 (the labelled mean under equal
+     probabilities); nothing is taken off for independent draws with probabilities used as given.
 2.7  Repetitions. Coordinatewise median; variances are medians of V_s plus the squared gap.
 2.9  [D] Tuning. psi(Lambda) = w m + (1 - w) Lambda mhat; Lambda is the regression of the part that
      labels determine on the control variate (1 - w) mhat, at the gold-only pilot. A scalar tuned

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import RoleError
+from robuststat._core.errors import DataError, RoleError
 from robuststat._core.glm import FAMILIES
 from robuststat._core.params import (
     Check,
@@ -24,12 +24,13 @@ from robuststat._core.params import (
     optional,
 )
 from robuststat._core.roles import columns_named_by
+from robuststat._core.table import as_table
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.surrogate._diagnostics import surrogate_report
 from robuststat.surrogate._fit import Estimate, Options, estimate, make_result, read_problem
 from robuststat.surrogate._learners import LEARNER_NAMES
-from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._problem import Problem, by_target
 
 
 def is_names(value: Any) -> str | None:
@@ -40,7 +41,10 @@ def is_names(value: Any) -> str | None:
 def _outcome_name(y: Any, formula: str | None) -> str:
     if formula is not None and "~" in formula:
         return formula.split("~")[0].strip().strip("`") or "y"
-    return y if isinstance(y, str) else "y"
+    if isinstance(y, str):
+        return y
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) and name else "y"
 
 
 class SurrogateEstimator(InferenceEstimator):
@@ -114,6 +118,9 @@ class SurrogateEstimator(InferenceEstimator):
     def _model_name(self) -> str:
         raise NotImplementedError
 
+    def _refuse_no_covariate(self) -> None:
+        """Refuse a frame without covariates where the model is about covariates."""
+
     def _terms(self) -> Terms:
         raise NotImplementedError
 
@@ -143,9 +150,8 @@ class SurrogateEstimator(InferenceEstimator):
         self.n_labeled_ = labelling.n_labeled
         # One number a row would be data; its range is what a reader needs.
         prob = labelling.prob
-        self.sample_prob_ = (
-            float(prob[0]) if labelling.equal else (float(prob.min()), float(prob.max()))
-        )
+        low, high = float(prob.min()), float(prob.max())
+        self.sample_prob_ = low if np.isclose(low, high, rtol=1e-12, atol=0.0) else (low, high)
         self.surrogate_report_ = surrogate_report(problem, found.predictions)
         self.design_effect_ = pd.Series(found.effect, index=names, name="design_effect")
         self.repeat_params_ = pd.DataFrame([fit.theta for fit in found.fits], columns=names)
@@ -253,13 +259,17 @@ class SurrogateEstimator(InferenceEstimator):
         self._check_parameters()
         options = Options(**{name: getattr(self, name) for name in Options.__slots__})
         terms = self._terms()
-        outcome_names = ("y", _outcome_name(y, terms.formula))
+        outcome = _outcome_name(y, terms.formula)
+        table = as_table(X)
+        columns = () if table is None else table.names
+        by_name = isinstance(y, str) or terms.formula is not None
+        others = [c for c in columns if not (by_name and c == outcome)]
+        prediction = by_target(prediction, outcome, others)
         mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
-        named = columns_named_by(prediction)
-        if outcome_names[1] in named and outcome_names[1] != "y":
+        if by_name and outcome in columns_named_by(prediction):
             raise RoleError(
-                f"prediction names {outcome_names[1]!r}, which is the outcome. Name the column of "
-                "the machine's labels, known for every row."
+                f"prediction names {outcome!r}, which is the outcome. Name the column of the "
+                "machine's labels, known for every row."
             )
         data = read_data(
             self,
@@ -276,21 +286,23 @@ class SurrogateEstimator(InferenceEstimator):
             sample_weight=sample_weight,
             clusters=clusters,
             outcome_kind="labels" if self._labels else "numeric",
-            outcome_may_miss=any(key in outcome_names for key in mapped),
-            predicted=[key for key in mapped if key not in outcome_names],
+            outcome_may_miss="y" in mapped,
+            predicted=[key for key in mapped if key != "y"],
             terms=terms,
             missing=self.missing,
         )
+        if table is not None and terms.formula is None and data.design.columns == ():
+            self._refuse_no_covariate()
         data, classes = self._encode_outcome(data)
         found = data.roles.get("prediction")
-        if isinstance(found, dict) and not found:
-            raise RoleError("prediction is an empty dict. Name at least one predicted column.")
         if found is None and features is None:
             found = pd.DataFrame({"prediction": self._missing_role("prediction", data.X, data.y)})
         elif found is None and self.learner == "passthrough":
             raise RoleError("learner='passthrough' needs prediction=: the surrogate to be used.")
-        problem = read_problem(data, FAMILIES[self._model_name()], options, found, classes)
-        return problem, options
+        left_side = terms.formula is not None and bool(terms.formula.split("~")[0].strip())
+        transformed = left_side and outcome not in columns
+        family = FAMILIES[self._model_name()]
+        return read_problem(data, family, options, found, classes, transformed), options
 
 
 class SurrogateRegression(SurrogateEstimator):
@@ -308,6 +320,13 @@ class SurrogateRegression(SurrogateEstimator):
 
     def _terms(self) -> Terms:
         return Terms(self.formula, self.fit_intercept)
+
+    def _refuse_no_covariate(self) -> None:
+        raise DataError(
+            "X has no covariate: every column is named by a role (such as features=), and a role "
+            "column is no covariate. Name the covariates in a formula, pass the role as an array, "
+            "or use DSLMean for a mean."
+        )
 
     def _model_name(self) -> str:
         return self.model

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from sklearn.base import ClassifierMixin
 
 from robuststat._core.data import RoleData
@@ -19,7 +18,7 @@ from robuststat._core.params import (
 from robuststat._core.types import Array
 from robuststat.surrogate._base import SurrogateRegression
 from robuststat.surrogate._doc import shared_parameters
-from robuststat.surrogate._outcome import encode_labels, not_binary
+from robuststat.surrogate._outcome import class_numbers, encode_labels, not_binary
 
 
 @shared_parameters
@@ -149,9 +148,7 @@ class DSLClassifier(ClassifierMixin, SurrogateRegression):
         )
 
     def _outcome_numbers(self, values: Any) -> Array:
-        series = pd.Series(values)
-        second = (series == self.classes_[1]).to_numpy(dtype=np.float64)
-        return np.where(series.isna(), np.nan, second)
+        return class_numbers(values, self.classes_[1])
 
     def decision_function(self, X: Any) -> Array:
         """Log-odds of the second class of new rows, of shape (n,)."""

@@ -28,7 +28,7 @@ from robuststat.surrogate._solve import (
     influence_vcov,
 )
 from robuststat.surrogate._tuning import fit_tuned
-from robuststat.surrogate._words import effective_labels
+from robuststat.surrogate._words import SE_WORDS, effective_labels
 
 SURROGATE, GOLD, PREDICTION, PPI, DSL = (
     "surrogate only",
@@ -176,16 +176,30 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if np.isfinite(value) else ""
 
 
-def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Comparison:
+def compare_estimators(
+    est: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    prediction: Any = None,
+    labeled: Any = None,
+    sample_prob: Any = None,
+    features: Any = None,
+    strata: Any = None,
+    psu: Any = None,
+    sample_weight: Any = None,
+    clusters: Any = None,
+) -> Comparison:
     """Fit the same model on surrogates only, expert labels only, and both.
 
     Parameters
     ----------
     est : DSLRegressor, DSLClassifier or DSLMean
         Says which model, learner and design; it is not changed.
-    X, y, **roles
-        As for ``est.fit``: ``prediction``, ``labeled``, ``sample_prob``, ``features``,
-        ``strata``, ``psu``, ``sample_weight``, ``clusters``.
+    X, y : array, frame or None
+        As for ``est.fit``.
+    prediction, labeled, sample_prob, features, strata, psu, sample_weight, clusters
+        Roles, as for ``est.fit``.
 
     Returns
     -------
@@ -222,48 +236,53 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
             f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
         )
     est = clone(est)
-    problem, options = est._prepare(X, y, **roles)
+    problem, options = est._prepare(
+        X,
+        y,
+        prediction=prediction,
+        labeled=labeled,
+        sample_prob=sample_prob,
+        features=features,
+        strata=strata,
+        psu=psu,
+        sample_weight=sample_weight,
+        clusters=clusters,
+    )
     options = replace(options, keep_influence=True)
     found = estimate(problem, options)
     method, estimand = est._words(problem.data.outcome)
     main = make_result(problem, options, found, method=method, estimand=estimand, call="")
     results = {DSL: replace(main, influence=None)}
     notes: list[str] = []
-    bias_test = None
     if found.gold is not None:
-        results = {GOLD: _result(problem, found, found.gold, method="expert labels only")} | results
+        results[GOLD] = _result(
+            problem, found, found.gold, spec=found.spec, method="expert labels only"
+        )
     else:
         notes.append("expert labels alone cannot carry this model")
-    if not problem.labelling.complete and found.predictions.losses:
+    spec = replace(found.spec, kind="robust", clusters=problem.data.clusters)
+    if found.spec.kind == "finite":
+        notes.append(
+            "surrogate only and prediction only have standard errors for a superpopulation: in a "
+            "finite corpus nothing about them is random"
+        )
+    if found.predictions.losses:
+        columns = found.predictions.predictions
         fits = [
-            _plug_in(problem, {c: p[r] for c, p in found.predictions.predictions.items()}, options)
+            _plug_in(problem, {c: p[r] for c, p in columns.items()}, spec, options)
             for r in range(found.predictions.fold_id.shape[0])
         ]
-        results[PREDICTION] = _result(problem, found, *fits, method="predictions taken for truth")
-    if set(problem.surrogates) == set(problem.targets) and not problem.labelling.complete:
-        first = {
-            name: passthrough_prediction(name, frame.iloc[:, [0]], problem.classes)
-            for name, frame in problem.surrogates.items()
-        }
-        surrogate = _plug_in(problem, first, options)
-        if surrogate.convergence.converged:
-            results[SURROGATE] = _result(
-                problem, found, surrogate, method="surrogate taken for truth"
-            )
-            bias_test = _bias_test(problem, found, surrogate)
-        else:
-            notes.append(f"surrogate only: {surrogate.convergence.message}")
-        if found.gold is not None:  # the pilot of PPI++
-            tuned = fit_tuned(
-                moments_of(problem, first),
-                found.spec,
-                "scalar",
-                tol=options.tol,
-                max_iter=options.max_iter,
-            )
-            results[PPI] = _result(problem, found, tuned, method="PPI++ with the first surrogate")
-        names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
-        notes.append(f"surrogate only and PPI++ use {names}; DSL uses all surrogates and features")
+        results[PREDICTION] = _result(
+            problem, found, *fits, spec=spec, method="predictions taken for truth"
+        )
+    bias_test = None
+    if problem.transformed:
+        notes.append(
+            f"surrogate only and PPI++ are left out: the outcome is {problem.data.outcome}, and "
+            "the surrogate may be on another scale"
+        )
+    elif set(problem.surrogates) == set(problem.targets):
+        bias_test = _with_surrogates(problem, options, found, spec, results, notes)
     ordered = {
         name: results[name] for name in (SURROGATE, GOLD, PREDICTION, PPI, DSL) if name in results
     }
@@ -272,25 +291,79 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
     return Comparison(ordered, bias_test, effective, tuple(notes))
 
 
+def _with_surrogates(
+    problem: Problem,
+    options: Options,
+    found: Estimate,
+    spec: VarianceSpec,
+    results: dict[str, InferenceResult],
+    notes: list[str],
+) -> WaldTest | None:
+    """Add the rows that use the first surrogate of each column; returns the bias test."""
+    first = {
+        name: passthrough_prediction(name, frame.iloc[:, [0]], problem.classes)
+        for name, frame in problem.surrogates.items()
+    }
+    names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
+    used = "" if found.predictions.losses else ", as DSL does"
+    notes.append(f"surrogate only and PPI++ use {names}{used}")
+    if found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
+        tuned = fit_tuned(
+            moments_of(problem, first),
+            found.spec,
+            "scalar",
+            tol=options.tol,
+            max_iter=options.max_iter,
+        )
+        results[PPI] = _result(
+            problem, found, tuned, spec=found.spec, method="PPI++ with the first surrogate"
+        )
+    surrogate = _plug_in(problem, first, spec, options)
+    if not surrogate.convergence.converged:
+        notes.append(f"surrogate only: {surrogate.convergence.message}")
+        return None
+    results[SURROGATE] = _result(
+        problem, found, surrogate, spec=spec, method="surrogate taken for truth"
+    )
+    bias_test, left_out = _bias_test(problem, found, surrogate)
+    if left_out:
+        notes.append(
+            f"the bias test leaves out {', '.join(left_out)}, where expert labels and surrogate "
+            "cannot be told apart"
+        )
+    return bias_test
+
+
 def _result(
-    problem: Problem, found: Estimate, *fits: RepetitionFit, method: str
+    problem: Problem, found: Estimate, *fits: RepetitionFit, spec: VarianceSpec, method: str
 ) -> InferenceResult:
     theta, vcov = aggregate(list(fits))
+    grouped = spec.psu if spec.psu is not None else spec.clusters
+    # Fits without labels keep a superpopulation variance when the corpus is finite.
+    named_anew = spec.kind != found.spec.kind and found.spec.kind == "finite"
     return InferenceResult(
         estimate=theta,
         vcov=vcov,
         names=problem.data.names,
-        df=found.df,
+        df=np.inf if named_anew else found.df,
         n_obs=problem.data.X.shape[0],
-        vcov_type=found.vcov_type,
+        vcov_type=("HC0" if grouped is None else "CR0") if named_anew else found.vcov_type,
         method=method,
         outcome=problem.data.outcome,
-        diagnostics={"converged": all(fit.convergence.converged for fit in fits)},
+        n_clusters=None if grouped is None else len(grouped.levels),
+        diagnostics={
+            "converged": all(fit.convergence.converged for fit in fits),
+            "counts": {"Labelled": problem.labelling.n_labeled},
+            "cluster_name": problem.data.cluster_name,
+            "se_note": SE_WORDS[spec.kind],
+        },
     )
 
 
-def _plug_in(problem: Problem, columns: dict[str, Array], options: Options) -> RepetitionFit:
-    """Ordinary fit that takes ``columns`` for truth, with robust variance."""
+def _plug_in(
+    problem: Problem, columns: dict[str, Array], spec: VarianceSpec, options: Options
+) -> RepetitionFit:
+    """Ordinary fit that takes ``columns`` for truth."""
     moments = moments_of(problem, columns)
     plain = DesignAdjustedGLM(
         moments.family,
@@ -301,12 +374,16 @@ def _plug_in(problem: Problem, columns: dict[str, Array], options: Options) -> R
         moments.labelling,
         pseudo_outcome=moments.y_hat,
     )
-    spec = VarianceSpec("robust", clusters=problem.data.clusters)
     return fit_repetition(plain, spec, tol=options.tol, max_iter=options.max_iter, influence=True)
 
 
-def _bias_test(problem: Problem, found: Estimate, surrogate: RepetitionFit) -> WaldTest:
-    """Wald test that surrogate-only and DSL coefficients agree."""
+def _bias_test(
+    problem: Problem, found: Estimate, surrogate: RepetitionFit
+) -> tuple[WaldTest | None, list[str]]:
+    """Wald test that surrogate-only and DSL coefficients agree, and the terms left out of it.
+
+    A coefficient that no expert label informs is the same in both fits: nothing can be tested.
+    """
     n = problem.data.X.shape[0]
     # With a finite corpus the surrogate-only fit is a constant: only DSL varies.
     own: Any = 0.0 if found.spec.kind == "finite" else surrogate.influence
@@ -316,6 +393,12 @@ def _bias_test(problem: Problem, found: Estimate, surrogate: RepetitionFit) -> W
         vcov = influence_vcov(fit.influence - own, found.spec, n)
         gaps.append(replace(fit, theta=fit.theta - surrogate.theta, vcov=vcov))
     theta, vcov = aggregate(gaps)
-    names = tuple(f"bias of {name}" for name in problem.data.names)
-    gap = InferenceResult(estimate=theta, vcov=vcov, names=names, n_obs=n)
-    return gap.wald_test(np.eye(theta.size))
+    scale = np.sqrt(np.maximum(np.diag(vcov), 0.0))
+    tested = np.flatnonzero(scale > 1e-8 * np.sqrt(np.diag(found.vcov)))
+    left_out = [name for j, name in enumerate(problem.data.names) if j not in tested]
+    if tested.size == 0:
+        return None, left_out
+    names = tuple(f"bias of {problem.data.names[j]}" for j in tested)
+    part = vcov[np.ix_(tested, tested)]
+    gap = InferenceResult(estimate=theta[tested], vcov=part, names=names, n_obs=n)
+    return gap.wald_test(np.eye(tested.size)), left_out

@@ -31,7 +31,6 @@ from robuststat.surrogate._problem import (
     gold_values,
     moments_of,
     predict_columns,
-    predicted_columns,
     surrogates_by_column,
     warn_complete,
 )
@@ -113,6 +112,7 @@ def read_problem(
     options: Options,
     prediction: Any,
     classes: tuple[Any, Any] | None,
+    transformed: bool = False,
 ) -> Problem:
     """Labels, probabilities and designs of the rows (2.1).
 
@@ -128,10 +128,11 @@ def read_problem(
         The resolved role ``prediction``.
     classes : tuple or None
         Labels of a binary outcome.
+    transformed : bool
+        Whether the outcome is a transformation of a column.
     """
     _refuse_unused(data, options)
-    predicted = predicted_columns(prediction, data.outcome)
-    targets = gold_values(data, predicted)
+    targets = gold_values(data, tuple(prediction) if isinstance(prediction, dict) else (OUTCOME,))
     labeled = read_labelled(
         data.roles.get("labeled"),
         {data.outcome if n == OUTCOME else n: ~np.isnan(v) for n, v in targets.items()},
@@ -147,8 +148,15 @@ def read_problem(
         terms=_probability_terms(data, options.prob_terms),
     )
     warn_complete(labelling)
-    surrogates = surrogates_by_column(prediction, predicted)
-    return build_problem(data, family, labelling, targets, surrogates, classes)
+    surrogates = surrogates_by_column(prediction)
+    passthrough = isinstance(options.learner, str) and options.learner == "passthrough"
+    if transformed and passthrough and OUTCOME in surrogates:
+        raise ParameterError(
+            f"learner='passthrough' would take the surrogate for {data.outcome} as it is, which is "
+            "right only if the machine predicted on that scale. Put the transformed outcome and "
+            "its surrogate into the frame as columns, or use a learner."
+        )
+    return build_problem(data, family, labelling, targets, surrogates, classes, transformed)
 
 
 def _refuse_unused(data: RoleData, options: Options) -> None:
@@ -205,10 +213,10 @@ def variance_spec(
     kind = _variance_kind(options)
     n, k = data.X.shape
     if kind == "finite":
-        if psu is not None or options.vcov is not None:
+        if psu is not None:
             raise ParameterError(
                 "population='finite' has its own variance: only the labelling of single rows is "
-                "random. Leave psu and vcov out, or use population='superpopulation'."
+                "random. Leave psu out, or use population='superpopulation'."
             )
         df = float(labelling.n_labeled - k) if options.use_t else np.inf
         return VarianceSpec("finite"), "finite corpus", df
@@ -220,7 +228,10 @@ def variance_spec(
         if strata is not None:
             _refuse_split_units(psu, strata)
         spec = VarianceSpec(kind, psu=psu, strata=strata)
-        return spec, "survey", float(len(psu.levels) - n_strata)
+        units = len(psu.levels)
+        if options.use_t:
+            units = np.unique(psu.codes[labelling.rows]).size
+        return spec, "survey", float(units - n_strata)
     name: VcovKind = options.vcov or ("HC0" if clusters is None else "CR0")
     if name.startswith("CR") != (clusters is not None):
         raise ParameterError(
@@ -359,7 +370,7 @@ def make_result(
             "assumptions": assumptions(problem, found.spec),
             "converged": converged,
             "n_iter": max(fit.convergence.n_iter for fit in found.fits),
-            "glance": {"n_labeled": labelling.n_labeled},
+            "glance": {"n_labeled": labelling.n_labeled, "n_rep": len(found.fits)},
         },
         influence=influence,
         call=call,
@@ -392,8 +403,12 @@ def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estima
             f"for some coefficients the predictions make the estimate less precise than expert "
             f"labels alone (design effect {poor.min():.2f}); use a learner or tuning='scalar'"
         )
-    if found.spec.kind == "finite" and data.clusters is not None:
-        notes.append("clusters do not enter: with a finite corpus only the labelling is random")
+    unused = [w for w, v in (("clusters", data.clusters), ("vcov", options.vcov)) if v is not None]
+    if found.spec.kind == "finite" and unused:
+        notes.append(
+            f"{' and '.join(unused)} have no effect: with a finite corpus only the labelling is "
+            "random"
+        )
     if options.tuning is not None and not labelling.complete:
         notes.append(f"predictions weighted by tuning={options.tuning!r}")
     spread = np.array([fit.theta for fit in found.fits])

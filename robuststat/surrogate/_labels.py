@@ -184,13 +184,17 @@ def make_labelling(
         )
     a = np.ones(n) if weights is None else weights
     known = False
-    if terms is not None:
+    if labeled.all():
+        # Everyone is labelled: there is nothing to weigh, whatever the probabilities were.
+        used, terms = np.broadcast_to(np.float64(1.0), (n,)), None
+    elif terms is not None:
         start = np.full(n, rows.size / n) if prob is None else prob
         used = _estimated_probabilities(labeled, start, terms, a)
     elif prob is None or normalize:
         used = _normalised(labeled, prob, cells, weights)
     else:
-        used, known = prob, True
+        # With a fixed number of labels the design itself makes up for the scale.
+        used, known = prob, design == "bernoulli"
     ratio = 1.0 / used[rows]
     effective = _check_weights(ratio, used)
     return Labelling(labeled, rows, used, ratio, weights, cells, known, terms, effective)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+import pandas as pd
 from sklearn.base import RegressorMixin
 
 from robuststat._core.columns import Terms
+from robuststat._core.data import RoleData
+from robuststat._core.errors import DataError
 from robuststat._core.params import (
     Check,
     any_of,
@@ -17,14 +22,16 @@ from robuststat._core.params import (
 from robuststat._core.types import Array
 from robuststat.surrogate._base import SurrogateEstimator, is_names
 from robuststat.surrogate._doc import shared_parameters
+from robuststat.surrogate._outcome import class_numbers, encode_labels, outcome_numbers
 
 
 @shared_parameters
 class DSLMean(RegressorMixin, SurrogateEstimator):
     """Mean or share of a label, overall or by group, when most labels are surrogates.
 
-    The estimand is the mean of the expert label over all rows (of a group); for 0/1 labels the
-    share. Confidence intervals cover it whatever the errors of the machine.
+    The estimand is the mean of the expert label over all rows (of a group); for 0/1 labels, or two
+    class labels as strings, the share (of the second in sorted order). Confidence intervals cover
+    it whatever the errors of the machine.
 
     Parameters
     ----------
@@ -60,6 +67,7 @@ class DSLMean(RegressorMixin, SurrogateEstimator):
     0  mean      0.54       0.05
     """
 
+    _labels = True
     _parameter_checks: ClassVar[Mapping[str, Check]] = {
         **SurrogateEstimator._parameter_checks,
         "by": optional(any_of(is_string, is_names)),
@@ -117,11 +125,33 @@ class DSLMean(RegressorMixin, SurrogateEstimator):
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
         return Terms(by=by)
 
+    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
+        series = pd.Series(data.y).infer_objects()
+        if pd.api.types.is_numeric_dtype(series) or not series.notna().any():
+            return replace(data, y=outcome_numbers(series, data.outcome)), None
+        distinct = sorted(map(str, series.dropna().unique()))
+        if len(distinct) > 2:
+            raise DataError(
+                f"{data.outcome!r} holds {len(distinct)} classes ({', '.join(distinct[:5])}"
+                f"{', ...' if len(distinct) > 5 else ''}); a mean needs numbers or two classes. "
+                "Pass one class at a time as 0/1, such as y == 'a'."
+            )
+        values, classes = encode_labels(data.y, data.outcome, data.weights)
+        self.classes_ = np.array(classes)
+        return replace(data, y=values), classes
+
+    def _outcome_numbers(self, values: Any) -> Array:
+        if hasattr(self, "classes_"):
+            return class_numbers(values, self.classes_[1])
+        return super()._outcome_numbers(values)
+
     def _words(self, outcome: str) -> tuple[str, str]:
         groups = "" if self.by is None else " by group"
+        two = hasattr(self, "classes_")
+        what = f"share of {outcome} = {self.classes_[1]!s}" if two else f"mean of {outcome}"
         return (
             f"Mean{groups}, design-based correction for surrogate labels",
-            f"mean of {outcome}{groups}, as expert labels on every row would give it",
+            f"{what}{groups}, as expert labels on every row would give it",
         )
 
     def predict(self, X: Any) -> Array:

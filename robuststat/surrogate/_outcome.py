@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robuststat._core.errors import DataError
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
 
 
@@ -16,7 +17,7 @@ def encode_labels(
     y: Any,
     name: str,
     weights: Array | None,
-    refuse_numbers: Callable[[str, list[float]], None],
+    refuse_numbers: Callable[[str, list[float]], None] | None = None,
 ) -> tuple[Array, tuple[Any, Any]]:
     """Binary labels as 0/1 with NaN where not labelled, and the two classes in order.
 
@@ -28,8 +29,8 @@ def encode_labels(
         Name of the outcome, for messages.
     weights : ndarray of shape (n,) or None
         Sample weights; labels of rows without weight do not count as a class.
-    refuse_numbers : callable
-        Called with two numeric classes that are not 0 and 1.
+    refuse_numbers : callable, optional
+        Called with two numeric classes that are not 0 and 1; without it they are refused.
 
     Raises
     ------
@@ -53,6 +54,8 @@ def encode_labels(
     if len(distinct) != 2:
         raise DataError(not_binary(name, distinct))
     if numbers and distinct != [0, 1]:
+        if refuse_numbers is None:
+            raise DataError(not_binary(name, distinct))
         refuse_numbers(name, distinct)
     first, second = (_whole(value) for value in distinct)
     values = np.where(known, (series == second).to_numpy(dtype=np.float64, na_value=0.0), np.nan)
@@ -62,6 +65,24 @@ def encode_labels(
 def _whole(value: Any) -> Any:
     """Integers with gaps arrive as floats; the classes stay whole numbers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def outcome_numbers(values: Any, name: str) -> Array:
+    """Outcome as finite floats, NaN where not labelled."""
+    numbers = to_float(values, name)
+    if np.isinf(numbers).any():
+        raise DataError(
+            f"Input y contains infinity or a value too large for float64 ({name!r}, first at row "
+            f"{np.flatnonzero(np.isinf(numbers))[0]}). Remove or recode it."
+        )
+    return numbers
+
+
+def class_numbers(values: Any, second: Any) -> Array:
+    """1 for the second class, 0 for the first, NaN where missing."""
+    series = pd.Series(values)
+    hit = (series == second).to_numpy(dtype=np.float64, na_value=0.0)
+    return np.where(series.isna(), np.nan, hit)
 
 
 def not_binary(name: str, distinct: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,9 @@ class Problem:
         Design of the labelled rows.
     gram : ndarray of shape (k, k) or None
         Gram matrix of the design when no covariate is predicted.
+    transformed : bool
+        Whether the outcome is more than a column, such as ``np.log(y)``, so that a surrogate of
+        the column is on another scale.
     """
 
     data: RoleData
@@ -65,6 +69,7 @@ class Problem:
     classes: tuple[Any, ...] | None
     X_gold: Array
     gram: Array | None
+    transformed: bool
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -72,20 +77,49 @@ class Problem:
         return tuple(name for name in self.targets if name != OUTCOME)
 
 
-def predicted_columns(prediction: Any, outcome: str) -> tuple[str, ...]:
-    """Names of the predicted columns; the outcome is always called "y"."""
-    if not isinstance(prediction, dict):
-        return (OUTCOME,)
-    return tuple(OUTCOME if str(key) in (OUTCOME, outcome) else str(key) for key in prediction)
+def by_target(prediction: Any, outcome: str, covariates: Collection[str]) -> Any:
+    """Give the outcome's surrogates of a mapping the key "y"; anything else is returned as it is.
+
+    Parameters
+    ----------
+    prediction : object
+        The role ``prediction``.
+    outcome : str
+        Name of the outcome; it counts as a key unless a covariate has the same name.
+    covariates : collection of str
+        Columns that may be covariates.
+
+    Raises
+    ------
+    RoleError
+        When two keys name the outcome, or a covariate is called "y".
+    """
+    if not isinstance(prediction, Mapping):
+        return prediction
+    if not prediction:
+        raise RoleError("prediction is an empty dict. Name at least one predicted column.")
+    mapped: dict[str, Any] = {}
+    for key, value in prediction.items():
+        name = str(key)
+        if name == OUTCOME and name in covariates and outcome != OUTCOME:
+            raise RoleError(
+                f"prediction names 'y', which means the outcome ({outcome!r}), but a covariate has "
+                "the same name. Rename that covariate."
+            )
+        target = OUTCOME if name == outcome and name not in covariates else name
+        if target in mapped:
+            raise RoleError(
+                f"prediction names the outcome twice, as {outcome!r} and as 'y'. Keep one."
+            )
+        mapped[target] = value
+    return mapped
 
 
-def surrogates_by_column(prediction: Any, predicted: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+def surrogates_by_column(prediction: Any) -> dict[str, pd.DataFrame]:
     """Surrogate columns of each predicted column from the resolved role."""
     if prediction is None:
         return {}
-    if isinstance(prediction, dict):
-        return dict(zip(predicted, prediction.values(), strict=True))
-    return {OUTCOME: prediction}
+    return dict(prediction) if isinstance(prediction, dict) else {OUTCOME: prediction}
 
 
 def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
@@ -119,6 +153,7 @@ def build_problem(
     targets: dict[str, Array],
     surrogates: dict[str, pd.DataFrame],
     classes: tuple[Any, ...] | None,
+    transformed: bool = False,
 ) -> Problem:
     """Check that the labels can carry the model and collect what does not change with g.
 
@@ -145,7 +180,9 @@ def build_problem(
     if report.dependent:
         raise CollinearityError(f"The design is collinear: {report.message()}")
     features = data.roles.get("features")
-    return Problem(data, family, labelling, targets, surrogates, features, classes, X_gold, gram)
+    return Problem(
+        data, family, labelling, targets, surrogates, features, classes, X_gold, gram, transformed
+    )
 
 
 def columns_without_labels(problem: Problem) -> tuple[str, ...]:
@@ -187,7 +224,10 @@ def predict_columns(
         for name, target in problem.targets.items()
     ]
     rng = check_rng(random_state)
-    groups = None if problem.data.clusters is None else problem.data.clusters.codes
+    units = problem.data.clusters
+    if units is None:
+        units = problem.data.roles.get("psu")
+    groups = None if units is None else units.codes
     strata = training_strata(labelling.labeled, problem.targets)
     splits, seeds = make_folds(n, cv, n_rep, rng, groups=groups, strata=strata)
     return cross_fit(tasks, splits, seeds, rng, n_jobs=n_jobs, verbose=verbose)
@@ -217,7 +257,7 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
 
 def warn_complete(labelling: Labelling) -> None:
     """Say that surrogates play no part when every row is labelled."""
-    if labelling.labeled.all():
+    if labelling.complete:
         warn(
             f"All {labelling.labeled.size} rows are labelled: the predictions are not used and "
             "the result is that of the ordinary regression with robust standard errors."

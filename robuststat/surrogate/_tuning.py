@@ -66,7 +66,7 @@ def fit_tuned(
             "errors come out about 6-15 % too small with 50. Use tuning=None or more labels."
         )
     pilot = fit_repetition(moments.tuned(0.0), spec, tol=tol, max_iter=max_iter).theta
-    u, v = _pair(moments, pilot, spec.clusters)
+    u, v = _pair(moments, pilot, spec)
     if tuning == "matrix":
         # Directions in which the predictions do not vary cannot help; the cut-off keeps rounding
         # noise from being taken for variation.
@@ -117,7 +117,7 @@ def _fit_each(
     return RepetitionFit(theta, vcov, worst, lam, influence)
 
 
-def _pair(moments: DesignAdjustedGLM, pilot: Array, clusters: Codes | None) -> tuple[Array, Array]:
+def _pair(moments: DesignAdjustedGLM, pilot: Array, spec: VarianceSpec) -> tuple[Array, Array]:
     """Compute u and v at the pilot, summed over clusters where rows are not independent."""
     labelling = moments.labelling
     n = moments.n_obs
@@ -133,10 +133,23 @@ def _pair(moments: DesignAdjustedGLM, pilot: Array, clusters: Codes | None) -> t
         everything = nuisance_scores(labelling, slice(0, n))
         u = u - apply_coefficient(*everything, centre_u)
         v = v - apply_coefficient(*everything, _population_coefficient(moments, hat))
-    if clusters is not None:
-        n_groups = len(clusters.levels)
-        u, v = (cluster_sums(part, clusters.codes, n_groups) for part in (u, v))
+    groups = spec.psu if spec.psu is not None else spec.clusters
+    if groups is not None:
+        n_groups = len(groups.levels)
+        u, v = (cluster_sums(part, groups.codes, n_groups) for part in (u, v))
+    if spec.psu is not None:
+        u, v = (_centred(part, spec.psu, spec.strata) for part in (u, v))
     return u, v
+
+
+def _centred(totals: Array, psu: Codes, strata: Codes | None) -> Array:
+    """Totals of primary sampling units around the mean of their stratum."""
+    stratum = np.zeros(len(psu.levels), dtype=np.int64)
+    if strata is not None:
+        stratum[psu.codes] = strata.codes
+    n_strata = int(stratum.max()) + 1
+    means = cluster_sums(totals, stratum, n_strata) / np.bincount(stratum)[:, None]
+    return totals - means[stratum]
 
 
 def _population_coefficient(moments: DesignAdjustedGLM, hat: Array) -> Array:

@@ -50,11 +50,14 @@ def _sources(frame, tmp_path):
         "string": str(one),
         "folder": folder,
         "dataset": dataset.dataset(folder, format="parquet"),
+        "in memory": dataset.dataset(table),
+        "file": parquet.ParquetFile(one),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", ["frame", "list", "function", "path", "string", "folder", "dataset"]
+    "kind",
+    ["frame", "list", "function", "path", "string", "folder", "dataset", "in memory", "file"],
 )
 def test_every_source_gives_the_meat_of_memory(frame, tmp_path, kind):
     source = ChunkSource(_sources(frame, tmp_path)[kind], ["a", "b", "c", "g"], chunk_rows=300)

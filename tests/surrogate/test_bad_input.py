@@ -920,11 +920,41 @@ def test_roles(call, error, match):
         "mean of text",
         lambda: mean().fit(None, FRAME["g"], prediction=S),
         DataError,
-        r"y \(g\) must be numeric",
+        r"'g' holds 3 classes \(a, b, c\); a mean needs numbers or two classes\. Pass one class",
     ),
 )
 def test_formulas_and_groups(call, error, match):
     refused(call, error, match)
+
+
+def test_role_columns_are_no_covariates():
+    with pytest.raises(DataError, match=r"X has no covariate.* or use DSLMean"):
+        reg(learner="ols").fit(FRAME[["x1", "y", "s"]], "y", prediction="s", features=["x1"])
+
+
+def test_prediction_keys():
+    frame = FRAME[["x1", "s", "y"]].rename(columns={"y": "out"})
+    with pytest.raises(RoleError, match="prediction names the outcome twice, as 'out' and as 'y'"):
+        reg().fit(frame, "out", prediction={"out": "s", "y": S})
+    renamed = frame.rename(columns={"x1": "y"})
+    with pytest.raises(RoleError, match=r"means the outcome \('out'\), but a covariate"):
+        reg().fit(renamed, "out", prediction={"out": "s", "y": S})
+    series = pd.Series(Y, name="label")
+    named = reg().fit(X, series, prediction={"label": S})
+    assert_allclose(named.coef_, reg().fit(X, Y, prediction={"y": S}).coef_)
+
+
+def test_transformed_outcome_and_passthrough():
+    frame = FRAME.assign(ey=np.exp(FRAME["y"]))
+    with pytest.raises(ParameterError, match=r"the surrogate for np\.log\(ey\) as it is, which is"):
+        reg(formula="np.log(ey) ~ x1").fit(frame, prediction="s")
+
+
+@pytest.mark.parametrize("kind", ["HC2", "HC3", "CR2"])
+def test_leverage_corrections_need_the_rows(kind):
+    est = reg(keep_influence=True).fit(X, Y, prediction=S)
+    with pytest.raises(ParameterError, match=f"kind must be one of .*got '{kind}'"):
+        est.refit_vcov(kind)
 
 
 def test_new_rows():
@@ -1105,13 +1135,7 @@ GROUPS = ROW // 4
         "finite with psu",
         fit_with(population="finite", psu=GROUPS),
         ParameterError,
-        "population='finite' has its own variance.*Leave psu and vcov out",
-    ),
-    (
-        "finite with vcov",
-        fit_with(population="finite", vcov="HC0"),
-        ParameterError,
-        "population='finite' has its own variance",
+        "population='finite' has its own variance.*Leave psu out",
     ),
     ("one psu", fit_with(psu=np.zeros(N)), DataError, "psu has 1 distinct values"),
     (

@@ -305,9 +305,13 @@ def test_stateful_terms_keep_their_state():
 
 def test_outcome_may_be_an_expression():
     frame = FRAME.assign(ey=np.exp(FRAME["y"]))
-    est = make(formula="np.log(ey) ~ x1 + x2 + x3").fit(frame, prediction="s")
-    same(est, fit(), EXACT)
+    options = {"learner": "ols", "n_rep": 1, "random_state": 0}
+    est = make(formula="np.log(ey) ~ x1 + x2 + x3", **options).fit(frame, prediction="s")
+    same(est, fit(**options), EXACT)
     assert est.result_.outcome == "np.log(ey)"
+    found = compare_estimators(est, frame, prediction="s")
+    assert "surrogate only" not in found.results
+    assert "surrogate may be on another scale" in " ".join(str(found).split())
 
 
 # Learners, folds and surrogates.
@@ -693,7 +697,9 @@ def test_poor_predictions_are_reported():
 def test_summary_says_what_was_done():
     text = str(fit(roles={"clusters": FRAME["doc"]}, population="finite").summary())
     assert "finite corpus: only the labelling is random" in text
-    assert "clusters do not enter" in text
+    assert "clusters have no effect: with a finite corpus" in text
+    text = str(fit(vcov="HC0", population="finite").summary())
+    assert "vcov have no effect" in text
     text = str(fit(learner="ols", n_rep=2, random_state=0, variance="design").summary())
     for words in (
         "Linear model, design-based correction",
@@ -800,7 +806,7 @@ def test_comparison_rows_are_the_separate_fits():
     assert (found.table["estimator"].value_counts() == 4).all()
     assert found.table.equals(found.tidy())
     text = str(found.summary())
-    for words in (*found.results, "labels*", "Surrogate-only answer", "use s; DSL uses"):
+    for words in (*found.results, "labels*", "Surrogate-only answer", "PPI++ use s"):
         assert words in text
     assert repr(found) == text
     assert found.plot(truth={"x1": 0.5}) is not None
@@ -878,7 +884,8 @@ def test_comparison_without_some_rows():
     assert only_features.bias_test is None
     with pytest.warns(UserWarning, match="All 400 rows"):
         full = compare_estimators(make(), X_FRAME, FRAME["y_gold"], prediction=FRAME["s"])
-    assert list(full.results) == ["gold only", "DSL"]
+    assert list(full.results) == ["surrogate only", "gold only", "DSL"]
+    assert full.bias_test is not None
     separated = compare_estimators(
         make("logit", formula="b ~ x1"), FRAME, prediction=(FRAME["x1"] > 0) * 1.0
     )
@@ -886,6 +893,93 @@ def test_comparison_without_some_rows():
     assert "Note: surrogate only: " in str(separated)
     with pytest.raises(ParameterError, match="DSLMean instance; got DSLRegressor"):
         compare_estimators(DSLRegressor, X, FRAME["y"], prediction=FRAME["s"])
+
+
+def test_comparison_labels_each_variance():
+    roles = {"prediction": FRAME["s"], "psu": FRAME["doc"]}
+    survey = compare_estimators(make(), X_FRAME, FRAME["y"], **roles).results["surrogate only"]
+    plain = fit(roles={"prediction": FRAME["s"], "psu": FRAME["doc"]})
+    assert survey.vcov_type == plain.result_.vcov_type == "survey"
+    with pytest.warns(UserWarning, match="All 400 rows"):
+        as_truth = make().fit(X_FRAME, FRAME["s"], **roles)
+    assert_allclose(survey.vcov, as_truth.vcov_, rtol=EXACT)
+    hc1 = compare_estimators(make(vcov="HC1"), X_FRAME, FRAME["y"], prediction=FRAME["s"])
+    hc0 = compare_estimators(make(), X_FRAME, FRAME["y"], prediction=FRAME["s"])
+    ratio = hc1.results["surrogate only"].vcov / hc0.results["surrogate only"].vcov
+    assert_allclose(ratio, N / (N - 4), rtol=EXACT)
+    finite = compare_estimators(
+        make(population="finite"), X_FRAME, FRAME["y"], prediction=FRAME["s"]
+    )
+    assert finite.results["surrogate only"].vcov_type == "HC0"
+    assert_allclose(
+        finite.results["surrogate only"].vcov, hc0.results["surrogate only"].vcov, rtol=EXACT
+    )
+    assert "in a finite corpus nothing" in " ".join(str(finite).split())
+
+
+def test_bias_test_leaves_out_what_no_label_informs():
+    frame = FRAME.assign(g=np.where(FRAME.index < 300, "a", "b"))
+    frame["y"] = frame["y"].where(frame["g"] == "a")
+    est = DSLMean(by="g", learner="passthrough")
+    with pytest.warns(OverlapWarning, match=r"no expert label informs .*g\[b\]"):
+        found = compare_estimators(est, frame, "y", prediction="s")
+    assert found.bias_test.df == 1
+    assert "leaves out g[b]" in " ".join(str(found).split())
+    perfect = compare_estimators(make(), X_FRAME, FRAME["y"], prediction=FRAME["y_gold"])
+    assert perfect.bias_test is None
+
+
+def test_folds_keep_sampling_units_together():
+    _Spy.seen.clear()
+    roles = {"features": np.arange(N, dtype=float), "psu": FRAME["doc"]}
+    fit(roles=roles, learner=_Spy(), cv=5, n_rep=1, random_state=0)
+    doc = FRAME["doc"].to_numpy()
+    for rows, _ in _Spy.seen:
+        used = rows.astype(int)
+        # A labelled row left out of the training part is in the fold, with its whole unit.
+        left_out = np.setdiff1d(np.flatnonzero(R), used)
+        assert not set(doc[used]) & set(doc[left_out])
+
+
+def test_tuning_follows_the_sampling_units():
+    roles = {"prediction": FRAME["s"], "psu": FRAME["doc"]}
+    by_unit = fit(roles=roles, tuning="scalar").tuning_
+    by_row = fit(tuning="scalar").tuning_
+    assert not np.allclose(by_unit, by_row, rtol=0.01)
+
+
+def test_fixed_size_design_makes_up_for_the_scale_of_the_probabilities():
+    prob = np.full(N, R.sum() / N)
+    roles = {"prediction": FRAME["s"], "sample_prob": prob}
+    given = fit(roles=roles, population="finite", normalize_prob=False)
+    scaled = fit(roles=roles, population="finite")
+    assert_allclose(given.vcov_, scaled.vcov_, rtol=EXACT)
+    independent = fit(roles=roles, population="finite", normalize_prob=False, design="bernoulli")
+    assert independent.std_error_[0] > given.std_error_[0]
+
+
+def test_all_rows_labelled_leaves_nothing_to_weigh():
+    with pytest.warns(UserWarning, match="All 400 rows are labelled"):
+        weighed = make().fit(
+            X_FRAME, FRAME["y_gold"], prediction=FRAME["s"], sample_prob=FRAME["pi"]
+        )
+    with pytest.warns(UserWarning, match="All 400 rows are labelled"):
+        plain = make().fit(X_FRAME, FRAME["y_gold"], prediction=FRAME["s"])
+    same(weighed, plain, 0.0)
+
+
+def test_share_of_a_string_label():
+    text = FRAME["b"].map({0.0: "no", 1.0: "yes"})
+    share = DSLMean(learner="passthrough").fit(None, text, prediction=FRAME["bs"])
+    number = DSLMean(learner="passthrough").fit(None, FRAME["b"], prediction=FRAME["bs"])
+    same(share, number, EXACT)
+    assert "share of b = yes" in str(share.summary())
+    assert share.n_features_in_ == 0
+
+
+def test_augment_keeps_the_index():
+    frame = X_FRAME.set_axis(np.arange(N)[::-1] * 3, axis=0)
+    assert fit().augment(frame).index.equals(frame.index)
 
 
 def test_comparison_leaves_the_estimator_alone():
