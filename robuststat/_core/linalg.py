@@ -361,8 +361,9 @@ def _null_space(scaled: Array, limit: float) -> tuple[int, Array]:
     size = np.abs(np.diag(R))
     rank = int(np.sum(size > limit * size[0]))
     null = np.zeros((k - rank, k))
-    if rank < k:
+    if 0 < rank < k:
         null[:, pivot[:rank]] = -linalg.solve_triangular(R[:rank, :rank], R[:rank, rank:]).T
+    if rank < k:
         null[np.arange(k - rank), pivot[rank:]] = 1.0
     return rank, null
 

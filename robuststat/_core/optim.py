@@ -92,7 +92,9 @@ def newton(
         step = newton_step(gradient, jacobian)
         step_size = float(np.abs(step).max())
         size = float(np.abs(gradient).max())
-        if step_size <= tol * (1.0 + float(np.abs(theta).max())):
+        # A damped step may be short without solving anything: then it is no sign of a root.
+        solved = float(np.abs(gradient + jacobian @ step).max()) <= 1e-6 * size
+        if solved and step_size <= tol * (1.0 + float(np.abs(theta).max())):
             done = ConvergenceInfo(True, iteration, step_size, size, "converged")
             return theta + step, jacobian, done
         candidate = theta + step

@@ -122,6 +122,13 @@ def surrogates_by_column(prediction: Any) -> dict[str, pd.DataFrame]:
     return dict(prediction) if isinstance(prediction, dict) else {OUTCOME: prediction}
 
 
+def _holds_labels(column: pd.Series) -> bool:
+    """Whether a column holds categories or text, under the dtypes of pandas 2 and 3."""
+    column = column.infer_objects()
+    text = column.dtype == object and column.dropna().map(lambda v: isinstance(v, str)).any()
+    return bool(text) or isinstance(column.dtype, _LABEL_TYPES)
+
+
 def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
     """Gold values of the predicted columns, NaN where not known."""
     values = {}
@@ -134,7 +141,7 @@ def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
                     f"prediction names {name!r}, which is neither the outcome nor a column of "
                     f"the formula. Its columns are {', '.join(map(str, data.frame.columns))}."
                 )
-            if isinstance(data.frame[name].infer_objects().dtype, _LABEL_TYPES):
+            if _holds_labels(data.frame[name]):
                 raise DataError(
                     f"prediction names the covariate {name!r}, which holds labels "
                     f"({data.frame[name].dtype}). Predicted covariates must be numbers: code two "

@@ -336,7 +336,7 @@ def test_integer_column_names_are_positions():
         (
             pd.DataFrame({"when": pd.date_range("2020", periods=3)}),
             DataError,
-            r"when \(datetime64\[us\]\).* Convert",
+            r"when \(datetime64\[[un]s\]\).* Convert",
         ),
     ],
 )

@@ -200,8 +200,10 @@ def test_simultaneous_band_has_the_joint_probability():
     sd = np.sqrt(np.diag(V))
     R = V / np.outer(sd, sd)
     c = simultaneous_critical_value(V, 0.9, np.inf)
-    joint = stats.multivariate_normal(np.zeros(3), R, abseps=1e-7, maxpts=10**6)
-    assert joint.cdf(np.full(3, c), lower_limit=np.full(3, -c)) == pytest.approx(0.9, abs=2e-4)
+    joint = stats.multivariate_normal.cdf(
+        np.full(3, c), np.zeros(3), R, abseps=1e-7, maxpts=10**6, lower_limit=np.full(3, -c)
+    )
+    assert joint == pytest.approx(0.9, abs=2e-4)
 
 
 def test_simultaneous_band_limits_and_repeats():
