@@ -10,7 +10,7 @@ import pandas as pd
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import RoleError
+from robuststat._core.errors import ParameterError, RoleError
 from robuststat._core.glm import FAMILIES
 from robuststat._core.params import (
     Check,
@@ -41,6 +41,15 @@ def _outcome_name(y: Any, formula: str | None) -> str:
     if formula is not None and "~" in formula:
         return formula.split("~")[0].strip().strip("`") or "y"
     return y if isinstance(y, str) else "y"
+
+
+def refuse_absorbed_roles(absorb: tuple[str, ...], used: tuple[str, ...]) -> None:
+    both = [name for name in absorb if name in used]
+    if both:
+        raise ParameterError(
+            f"absorb names {', '.join(map(repr, both))}, which is also outcome, prediction or part "
+            "of the formula. A column is absorbed or in the model: name it once."
+        )
 
 
 class SurrogateEstimator(InferenceEstimator):
@@ -254,6 +263,7 @@ class SurrogateEstimator(InferenceEstimator):
         options = Options(**{name: getattr(self, name) for name in Options.__slots__})
         terms = self._terms()
         outcome_names = ("y", _outcome_name(y, terms.formula))
+        refuse_absorbed_roles(terms.absorb, (*outcome_names[1:], *columns_named_by(prediction)))
         mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
         named = columns_named_by(prediction)
         if outcome_names[1] in named and outcome_names[1] != "y":
@@ -272,6 +282,7 @@ class SurrogateEstimator(InferenceEstimator):
                 "features": features,
                 "strata": strata,
                 "psu": psu,
+                "absorb": terms.absorb or None,
             },
             sample_weight=sample_weight,
             clusters=clusters,
@@ -281,6 +292,7 @@ class SurrogateEstimator(InferenceEstimator):
             terms=terms,
             missing=self.missing,
         )
+        refuse_absorbed_roles(terms.absorb, data.design.columns)
         data, classes = self._encode_outcome(data)
         found = data.roles.get("prediction")
         if isinstance(found, dict) and not found:

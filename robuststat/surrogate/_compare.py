@@ -222,6 +222,11 @@ def compare_estimators(est: Any, X: Any, y: Any = None, **roles: Any) -> Compari
             f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
         )
     est = clone(est)
+    if getattr(est, "absorb", None) is not None:
+        raise ParameterError(
+            "compare_estimators does not take absorb: PPI++ has no form with absorbed effects. Fit "
+            "est itself; its design_effect_ compares it with expert labels alone."
+        )
     problem, options = est._prepare(X, y, **roles)
     options = replace(options, keep_influence=True)
     found = estimate(problem, options)

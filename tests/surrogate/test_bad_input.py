@@ -499,6 +499,7 @@ WRONG = {
     "n_jobs": (1.5, r"None or an integer"),
     "verbose": (-1, r"an integer in \[0, 10\]"),
     "by": (3, "None or a string or a list of column names"),
+    "absorb": (3, "None or a string or a list of column names"),
 }
 
 
