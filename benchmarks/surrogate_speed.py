@@ -8,6 +8,9 @@ Yardsticks from the same process: ``gram``, one ``X.T @ X`` of the design with i
 and ``numpy OLS + HC0``, the normal equations and the meat of the sandwich in plain numpy. Memory is
 given relative to the input, which is X without the ones, y and the prediction.
 
+``--absorb`` adds a linear model with absorbed fixed effects of 1e4 units, and of 1e4 units and 50
+years, standard errors clustered by unit; ``--absorb-only`` runs nothing else.
+
 Without ppi-python the lines of that package are left out.
 """
 
@@ -25,6 +28,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from _timing import emit, gram_seconds, measure, single_thread
 from numpy.typing import NDArray
 
@@ -33,6 +37,7 @@ from robuststat import DSLClassifier, DSLRegressor
 Array = NDArray[np.float64]
 
 COVARIATES, SHARE_LABELED, CLUSTERS = 5, 0.05, 5000
+UNITS, YEARS = 10_000, 50
 COEF = np.array([0.3, 0.5, -0.4, 0.2, 0.1, -0.2])
 MODELS = ("linear", "logit", "poisson")
 # Repeated calls by number of rows: a median of few calls is enough where one call is long.
@@ -218,6 +223,34 @@ def run_model(model: str, n: int, repeat: int, with_peer: bool) -> list[dict[str
     return lines
 
 
+def run_absorb(n: int, repeat: int) -> list[dict[str, Any]]:
+    """One line for one factor and one for two; rows are drawn, so the panel is unbalanced."""
+    data = make_workload("linear", n)
+    rng = np.random.default_rng(n + 1)
+    names = [f"x{j}" for j in range(COVARIATES)]
+    frame = pd.DataFrame(data.X, columns=names)
+    frame["y"], frame["machine"] = data.y, data.prediction
+    frame["unit"] = rng.integers(0, UNITS, n)
+    frame["year"] = rng.integers(0, YEARS, n)
+    input_mb = float(frame.memory_usage(index=False).sum()) / 1e6
+    lines = []
+    for absorb in (["unit"], ["unit", "year"]):
+        est = DSLRegressor(absorb=absorb, learner="passthrough")
+        rows = frame[[*names, "y", "machine", *absorb]]
+        call = partial(est.fit, rows, "y", prediction="machine", clusters="unit")
+        call()
+        line = {"workload": "dsl_absorb", "tool": "robuststat", "variant": "+".join(absorb)}
+        line |= {"n": n, "k": COVARIATES, "labeled": SHARE_LABELED, "input_mb": input_mb}
+        line |= {"absorbed": est.result_.diagnostics["n_absorbed"], "projection": _projection(est)}
+        lines.append(line | measure(call, repeat=repeat))
+        emit(**lines[-1])
+    return lines
+
+
+def _projection(est: DSLRegressor) -> str:
+    return next(text for text in est.summary().footer if "projection" in text)
+
+
 def slopes(lines: list[dict[str, Any]]) -> dict[tuple[str, str, str], float]:
     """Growth of log seconds with log n from the second largest to the largest n."""
     by_key: dict[tuple[str, str, str], list[tuple[int, float]]] = {}
@@ -267,7 +300,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--repeat", type=int, help="timed calls (default 25, 11 or 5, by n)")
+    parser.add_argument("--absorb", action="store_true", help="also absorbed fixed effects")
+    parser.add_argument("--absorb-only", action="store_true", help="absorbed fixed effects only")
     options = parser.parse_args()
+    if options.absorb or options.absorb_only:
+        with single_thread():
+            for n in options.n:
+                run_absorb(n, options.repeat or CALLS.get(n, 5))
+        if options.absorb_only:
+            return
     try:
         import ppi_py  # noqa: F401
     except ImportError:

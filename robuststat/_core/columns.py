@@ -38,11 +38,14 @@ class Terms:
     by : tuple of str or None
         Columns whose combinations get one indicator each; empty for a single column of ones;
         None for no groups.
+    absorb : tuple of str
+        Columns whose groups each have an effect of their own; there is no intercept then.
     """
 
     formula: str | None = None
     fit_intercept: bool = True
     by: tuple[str, ...] | None = None
+    absorb: tuple[str, ...] = ()
 
 
 def read_outcome(

@@ -58,7 +58,8 @@ class RoleData:
     outcome : str
         Name of the outcome.
     roles : dict
-        Role -> float array, bool array, Codes, or DataFrame, as in ``ROLE_KINDS``.
+        Role -> float array, bool array, Codes (or a dict of them), or DataFrame, as in
+        ``ROLE_KINDS``.
     weights : ndarray of shape (n,) or None
         Sample weights.
     clusters : Codes or None
@@ -163,7 +164,7 @@ def read_data(
     groups = None if clusters is None else reader.codes("clusters", clusters)
     taken = {v for v in (y, sample_weight, clusters, *given.values()) if isinstance(v, str)}
     # A list of strings names columns only where a role may be several columns.
-    several = [v for name, v in given.items() if ROLE_KINDS[name] == "columns"]
+    several = [v for name, v in given.items() if ROLE_KINDS[name] in ("columns", "groups")]
     taken |= {c for v in several for c in columns_named_by(v)}
 
     parsed = _right_hand_side(table, taken, terms)
@@ -251,7 +252,9 @@ def _right_hand_side(table: Table | None, taken: set[str], terms: Terms) -> Pars
     columns = tuple(c for c in table.names if c not in taken)
     if all(table.numeric(c) for c in columns):
         return None
-    return parse_formula(quoted_sum(columns, terms.fit_intercept), table.names)
+    # Absorbed effects replace an intercept: categories keep a reference level, as with one.
+    intercept = terms.fit_intercept or bool(terms.absorb)
+    return parse_formula(quoted_sum(columns, intercept), table.names)
 
 
 def _bind(
@@ -262,8 +265,9 @@ def _bind(
     predicted: Sequence[str],
 ) -> tuple[Design, Array]:
     if not isinstance(covariates, pd.DataFrame):
-        names = (INTERCEPT, *columns) if terms.fit_intercept else columns
-        plain = ArrayDesign(names, columns, terms.fit_intercept)
+        intercept = terms.fit_intercept and not terms.absorb
+        names = (INTERCEPT, *columns) if intercept else columns
+        plain = ArrayDesign(names, columns, intercept)
         return plain, plain.matrix(covariates)
     if parsed is None:
         groups = bind_groups(terms.by or (), covariates)
@@ -271,6 +275,9 @@ def _bind(
             groups.affected(name)
         return groups, groups.matrix(covariates)
     design, matrix = bind_formula(parsed, covariates)
+    if terms.absorb:
+        design = design.without_intercept()
+        matrix = design.without_skipped(matrix)
     for name in predicted:
         term = design.stateful_use(name)
         if term is not None:

@@ -60,19 +60,39 @@ class FormulaDesign:
         Columns of the frame it is computed from.
     spec : object
         formulaic's model specification.
+    skipped : int or None
+        Column of the specification that is left out: the intercept, when effects of groups
+        replace it. Categories keep their reference level.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
     spec: Any
+    skipped: int | None = None
 
     def matrix(self, frame: pd.DataFrame) -> Array:
         """Design matrix of ``frame``, of shape (n, k); refuses categories unseen in training."""
-        return _materialise(self.spec, frame)
+        return self.without_skipped(_materialise(self.spec, frame))
+
+    def without_skipped(self, matrix: Array) -> Array:
+        """Columns of the specification's ``matrix`` that belong to the design."""
+        if self.skipped is None:
+            return matrix
+        return np.ascontiguousarray(np.delete(matrix, self.skipped, axis=1))
+
+    def without_intercept(self) -> FormulaDesign:
+        """Return the same design without its column of ones."""
+        if INTERCEPT not in self.names:
+            return self
+        names = tuple(name for name in self.names if name != INTERCEPT)
+        return FormulaDesign(names, self.columns, self.spec, self.names.index(INTERCEPT))
 
     def affected(self, column: str) -> list[int]:
         """Positions of the design columns that depend on ``column`` of the frame."""
-        return sorted(self.spec.variable_indices.get(column, []))
+        found = sorted(self.spec.variable_indices.get(column, []))
+        if self.skipped is None:
+            return found
+        return [j - int(j > self.skipped) for j in found if j != self.skipped]
 
     def stateful_use(self, column: str) -> str | None:
         """Find a term in which ``column`` goes through a transformation fitted to the data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from robuststat._core.types import Array, BoolArray
 
 # How the values of a role are read: numbers; group codes; a 0/1 flag; or a frame of columns
 # (numbers or labels) that the family interprets itself.
+# "groups": columns of X, each a grouping of its own.
 ROLE_KINDS: dict[str, str] = {
     "prediction": "columns",
     "features": "columns",
@@ -32,6 +33,7 @@ ROLE_KINDS: dict[str, str] = {
     "treatment": "numeric",
     "instruments": "columns",
     "env": "codes",
+    "absorb": "groups",
 }
 
 
@@ -117,6 +119,15 @@ class RoleReader:
         codes, missing = to_codes(self.vector(role, value), role)
         self.note_missing(_label(role, value), missing)
         return codes
+
+    def groups(self, role: str, names: Sequence[str]) -> dict[str, Codes]:
+        """Codes of several columns of X, by name."""
+        if self.table is None:
+            raise RoleError(
+                f"{role}={list(names)} names columns, but X is an array without column names. Pass "
+                "a data frame that holds them as X."
+            )
+        return {name: self.codes(role, name) for name in names}
 
     def columns(self, role: str, value: Any) -> pd.DataFrame | dict[str, pd.DataFrame]:
         if isinstance(value, Mapping):

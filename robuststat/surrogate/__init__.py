@@ -14,6 +14,13 @@ Wei (2023).
 2.3  Moments. psi_i = m(Dhat_i) + w_i {m(D_i) - m(Dhat_i)}; their expectation is that of m(D_i) for
      any g. With a predicted outcome only they are those of an ordinary model for the
      pseudo-outcome g + w (y - g).
+     FE [D] Absorbed fixed effects of a linear model. With pseudo-columns x~ = xhat + w (x - xhat),
+     y~ likewise, and P the a-weighted projection on the indicators of all groups, the moments
+     are those of the rows Dhat - P D~ and D - P D~:
+     A = sum a {(1-w) xhat xhat' + w x x'} - (P x~)' diag(a) (P x~),
+     r = sum a {(1-w) xhat yhat + w x y} - (P x~)' diag(a) (P y~), beta = A^-1 r,
+     psi = a {(1-w) (xhat - P x~) ehat + w (x - P x~) e} with e = y - P y~ - (x - P x~) beta:
+     coefficients, variance and its corrections equal those with one indicator a group.
 2.4  Variance. A^-1 B A^-T / n with A the average derivative and B the meat of psi (cluster sums).
 2.5  [D] Estimated or fixed-size labelling. The scores lose s_i C, where s_i is the score of the
      labelling model: a (R - pi) (within strata), C = sum(a w (m - mhat)) / sum(a pi); or

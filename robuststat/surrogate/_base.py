@@ -10,7 +10,7 @@ import pandas as pd
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import DataError, RoleError
+from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat._core.glm import FAMILIES
 from robuststat._core.params import (
     Check,
@@ -45,6 +45,15 @@ def _outcome_name(y: Any, formula: str | None) -> str:
         return y
     name = getattr(y, "name", None)
     return name if isinstance(name, str) and name else "y"
+
+
+def refuse_absorbed_roles(absorb: tuple[str, ...], used: tuple[str, ...]) -> None:
+    both = [name for name in absorb if name in used]
+    if both:
+        raise ParameterError(
+            f"absorb names {', '.join(map(repr, both))}, which is also outcome, prediction or part "
+            "of the formula. A column is absorbed or in the model: name it once."
+        )
 
 
 class SurrogateEstimator(InferenceEstimator):
@@ -265,6 +274,7 @@ class SurrogateEstimator(InferenceEstimator):
         by_name = isinstance(y, str) or terms.formula is not None
         others = [c for c in columns if not (by_name and c == outcome)]
         prediction = by_target(prediction, outcome, others)
+        refuse_absorbed_roles(terms.absorb, (outcome, *columns_named_by(prediction)))
         mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
         if by_name and outcome in columns_named_by(prediction):
             raise RoleError(
@@ -282,6 +292,7 @@ class SurrogateEstimator(InferenceEstimator):
                 "features": features,
                 "strata": strata,
                 "psu": psu,
+                "absorb": terms.absorb or None,
             },
             sample_weight=sample_weight,
             clusters=clusters,
@@ -291,6 +302,7 @@ class SurrogateEstimator(InferenceEstimator):
             terms=terms,
             missing=self.missing,
         )
+        refuse_absorbed_roles(terms.absorb, data.design.columns)
         if table is not None and terms.formula is None and data.design.columns == ():
             self._refuse_no_covariate()
         data, classes = self._encode_outcome(data)

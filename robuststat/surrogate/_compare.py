@@ -230,12 +230,7 @@ def compare_estimators(
     >>> found.bias_test.p_value < 0.001
     True
     """
-    if isinstance(est, type) or not hasattr(est, "_prepare"):
-        raise ParameterError(
-            "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got "
-            f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
-        )
-    est = clone(est)
+    est = _checked_clone(est)
     problem, options = est._prepare(
         X,
         y,
@@ -289,6 +284,20 @@ def compare_estimators(
     labels = effective_labels(found.effect, problem.labelling.n_labeled, problem.data.X.shape[0])
     effective = pd.Series(labels, index=list(problem.data.names), name="labels")
     return Comparison(ordered, bias_test, effective, tuple(notes))
+
+
+def _checked_clone(est: Any) -> Any:
+    if isinstance(est, type) or not hasattr(est, "_prepare"):
+        raise ParameterError(
+            "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got "
+            f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
+        )
+    if getattr(est, "absorb", None) is not None:
+        raise ParameterError(
+            "compare_estimators does not take absorb: PPI++ has no form with absorbed effects. Fit "
+            "est itself; its design_effect_ compares it with expert labels alone."
+        )
+    return clone(est)
 
 
 def _with_surrogates(

@@ -101,9 +101,11 @@ def _agreement(surrogate: Array, gold: Array, weights: Array) -> dict[str, float
 
 
 def gold_only(
-    moments: DesignAdjustedGLM, spec: VarianceSpec, tol: float, max_iter: int
+    moments: DesignAdjustedGLM | None, spec: VarianceSpec, tol: float, max_iter: int
 ) -> RepetitionFit | None:
     """Fit on expert labels alone, weighted by the design; None when they cannot carry it."""
+    if moments is None:
+        return None
     try:
         fit = fit_repetition(moments.tuned(0.0), spec, tol=tol, max_iter=max_iter)
     except (IdentificationError, np.linalg.LinAlgError):

@@ -21,6 +21,13 @@ from robuststat._core.table import Codes, to_float
 from robuststat._core.types import Array
 from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.result import InferenceResult
+from robuststat.surrogate._absorb import (
+    NOISE_LIMIT,
+    absorb_lines,
+    group_noise,
+    noise_words,
+    warn_projection,
+)
 from robuststat.surrogate._diagnostics import design_effect, gold_only
 from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
 from robuststat.surrogate._problem import (
@@ -28,6 +35,7 @@ from robuststat.surrogate._problem import (
     Problem,
     build_problem,
     columns_without_labels,
+    gold_moments,
     gold_values,
     moments_of,
     predict_columns,
@@ -92,6 +100,8 @@ class Estimate:
         Fit on expert labels alone.
     unlabelled_columns : tuple of str
         Columns of the design that do not vary among labelled rows.
+    group_noise : float
+        Share of a predicted covariate's variation within absorbed groups that is noise.
     """
 
     theta: Array
@@ -104,6 +114,7 @@ class Estimate:
     effect: Array
     gold: RepetitionFit | None
     unlabelled_columns: tuple[str, ...]
+    group_noise: float = 0.0
 
 
 def read_problem(
@@ -205,13 +216,17 @@ def _probability_terms(data: RoleData, names: Any) -> Array | None:
     return np.column_stack(columns)
 
 
-def variance_spec(
-    data: RoleData, labelling: Labelling, options: Options
-) -> tuple[VarianceSpec, str, float]:
+def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str, float]:
     """Kind of variance with its small-sample factor: spec, its name, degrees of freedom."""
+    data, labelling = problem.data, problem.labelling
     clusters, psu = data.clusters, data.roles.get("psu")
     kind = _variance_kind(options)
-    n, k = data.X.shape
+    n, k = data.X.shape[0], problem.n_params
+    if options.use_t and clusters is None and labelling.n_labeled <= k:
+        raise ParameterError(
+            f"use_t=True needs more labelled rows ({labelling.n_labeled}) than parameters ({k}, "
+            "with the absorbed ones). Set use_t=False or pass clusters."
+        )
     if kind == "finite":
         if psu is not None:
             raise ParameterError(
@@ -278,7 +293,7 @@ def _variance_kind(options: Options) -> Any:
 def estimate(problem: Problem, options: Options) -> Estimate:
     """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
     data, labelling = problem.data, problem.labelling
-    spec, name, df = variance_spec(data, labelling, options)
+    spec, name, df = variance_spec(problem, options)
     bare = columns_without_labels(problem)
     if bare:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
@@ -319,9 +334,12 @@ def estimate(problem: Problem, options: Options) -> Estimate:
         )
     assert moments is not None
     theta, vcov = aggregate(fits)
-    gold = gold_only(moments, spec, options.tol, options.max_iter)
+    gold = gold_only(gold_moments(problem, moments), spec, options.tol, options.max_iter)
     effect = design_effect(gold, vcov)
-    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare)
+    noise = 0.0 if problem.absorber is None else group_noise(problem.absorber, moments)
+    if noise > NOISE_LIMIT:
+        warn(noise_words(noise) + ".")
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare, noise)
 
 
 def make_result(
@@ -330,6 +348,7 @@ def make_result(
     """Build the result object with everything the reader should know."""
     data, labelling = problem.data, problem.labelling
     converged = all(fit.convergence.converged for fit in found.fits)
+    absorber = problem.absorber
     if not converged:
         failed = [fit.convergence for fit in found.fits if not fit.convergence.converged]
         warn(
@@ -338,7 +357,11 @@ def make_result(
             "estimates.",
             ConvergenceWarning,
         )
-    lines = [labelling_line(labelling, options.design)]
+    if absorber is not None:
+        warn_projection(absorber)
+        converged = converged and absorber.converged
+    lines = [] if absorber is None else absorb_lines(absorber, labelling)
+    lines.append(labelling_line(labelling, options.design))
     if not labelling.complete:
         lines.append(prediction_line(problem, options.learner, found.predictions))
         effective = effective_line(found.effect, labelling.n_labeled, data.X.shape[0])
@@ -370,6 +393,7 @@ def make_result(
             "assumptions": assumptions(problem, found.spec),
             "converged": converged,
             "n_iter": max(fit.convergence.n_iter for fit in found.fits),
+            "n_absorbed": 0 if absorber is None else absorber.rank,
             "glance": {"n_labeled": labelling.n_labeled, "n_rep": len(found.fits)},
         },
         influence=influence,
@@ -395,6 +419,8 @@ def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estima
         )
     if found.unlabelled_columns:
         notes.append(_unlabelled_words(found.unlabelled_columns))
+    if found.group_noise > NOISE_LIMIT:
+        notes.append(noise_words(found.group_noise))
     if np.isnan(found.effect).all() and not labelling.complete:
         notes.append("the expert labels alone cannot carry this model; no design effect")
     poor = found.effect[np.isfinite(found.effect)]

@@ -11,12 +11,25 @@ import pandas as pd
 
 from robuststat._core.crossfit import CrossFit, NuisanceTask, cross_fit, make_folds
 from robuststat._core.data import RoleData
-from robuststat._core.errors import CollinearityError, DataError, RoleError, warn
+from robuststat._core.errors import (
+    CollinearityError,
+    DataError,
+    ParameterError,
+    RoleError,
+    warn,
+)
 from robuststat._core.glm import GLMFamily
 from robuststat._core.linalg import collinear_columns
 from robuststat._core.rng import check_rng
 from robuststat._core.table import to_float
 from robuststat._core.types import Array
+from robuststat.surrogate._absorb import (
+    Absorber,
+    absorbed_moments,
+    labelled_moments,
+    make_absorber,
+    within,
+)
 from robuststat.surrogate._labels import Labelling
 from robuststat.surrogate._learners import (
     input_matrix,
@@ -58,6 +71,11 @@ class Problem:
     transformed : bool
         Whether the outcome is more than a column, such as ``np.log(y)``, so that a surrogate of
         the column is on another scale.
+    X : ndarray of shape (n, k)
+        Design of all rows: ``data.X``, or what is left of it within absorbed groups when no
+        covariate is predicted.
+    absorber : Absorber or None
+        Absorbed fixed effects.
     """
 
     data: RoleData
@@ -70,6 +88,14 @@ class Problem:
     X_gold: Array
     gram: Array | None
     transformed: bool
+    X: Array
+    absorber: Absorber | None = None
+
+    @property
+    def n_params(self) -> int:
+        """Coefficients and absorbed parameters."""
+        absorbed = 0 if self.absorber is None else self.absorber.rank
+        return int(self.data.X.shape[1]) + absorbed
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -180,21 +206,42 @@ def build_problem(
             f"{n_labeled} labelled rows (n_samples={data.X.shape[0]}) cannot support {k} "
             f"coefficients; at least {k + 1} are needed. Label more rows or use fewer covariates."
         )
-    X_gold = data.X[labelling.rows]
+    X, absorber = data.X, None
     covariates = [name for name in targets if name != OUTCOME]
-    gram = None if covariates else design_gram(data.X, labelling.weights)
+    if "absorb" in data.roles:
+        if k == 0:
+            raise ParameterError(
+                f"absorb={list(data.roles['absorb'])} leaves no covariate to estimate the effect "
+                "of. Add one to X or to the formula."
+            )
+        absorber = make_absorber(data.roles["absorb"], labelling.weights)
+        X = X if covariates else within(absorber, X, data.names)
+    X_gold = X[labelling.rows]
+    gram = None if covariates else design_gram(X, labelling.weights)
     report = collinear_columns(X_gold.T @ X_gold if gram is None else gram, data.names, gram=True)
     if report.dependent:
         raise CollinearityError(f"The design is collinear: {report.message()}")
     features = data.roles.get("features")
     return Problem(
-        data, family, labelling, targets, surrogates, features, classes, X_gold, gram, transformed
+        data=data,
+        family=family,
+        labelling=labelling,
+        targets=targets,
+        surrogates=surrogates,
+        features=features,
+        classes=classes,
+        X_gold=X_gold,
+        gram=gram,
+        transformed=transformed,
+        X=X,
+        absorber=absorber,
     )
 
 
 def columns_without_labels(problem: Problem) -> tuple[str, ...]:
     """Find columns that vary, but not among labelled rows: a group that nobody labelled."""
-    X, gold = problem.data.X, problem.X_gold
+    X = problem.data.X
+    gold = X[problem.labelling.rows]
     still = np.flatnonzero(np.ptp(gold, axis=0) == 0.0)
     return tuple(problem.data.names[j] for j in still if (X[:, j] != gold[0, j]).any())
 
@@ -247,9 +294,12 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
     y_hat = predictions.get(OUTCOME, data.y)
     y_gold = np.asarray(data.y, dtype=np.float64)[rows]
     if not problem.covariates:
-        return outcome_moments(
-            problem.family, data.X, y_hat, problem.X_gold, y_gold, labelling, problem.gram
+        plain = outcome_moments(
+            problem.family, problem.X, y_hat, problem.X_gold, y_gold, labelling, problem.gram
         )
+        if problem.absorber is None:
+            return plain
+        return absorbed_moments(problem.absorber, plain, data.names)
     X_hat = data.rebuild({name: predictions[name] for name in problem.covariates})
     if not np.isfinite(X_hat.sum()):
         bad = [data.names[j] for j in np.flatnonzero(~np.isfinite(X_hat).all(axis=0))]
@@ -259,7 +309,17 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
             f"{', '.join(problem.covariates)} is replaced by its prediction. Use a term that is "
             "defined for every prediction, or transform the column before."
         )
-    return DesignAdjustedGLM(problem.family, X_hat, y_hat, problem.X_gold, y_gold, labelling)
+    full = DesignAdjustedGLM(problem.family, X_hat, y_hat, problem.X_gold, y_gold, labelling)
+    if problem.absorber is None:
+        return full
+    return absorbed_moments(problem.absorber, full, data.names)
+
+
+def gold_moments(problem: Problem, moments: DesignAdjustedGLM) -> DesignAdjustedGLM | None:
+    """Moments to fit expert labels alone; None when they cannot carry the absorbed effects."""
+    if problem.absorber is None:
+        return moments
+    return labelled_moments(problem.absorber, moments, problem.data.X, problem.data.y)
 
 
 def warn_complete(labelling: Labelling) -> None:

@@ -499,6 +499,7 @@ WRONG = {
     "n_jobs": (1.5, r"None or an integer"),
     "verbose": (-1, r"an integer in \[0, 10\]"),
     "by": (3, "None or a string or a list of column names"),
+    "absorb": (3, "None or a string or a list of column names"),
 }
 
 
@@ -708,7 +709,7 @@ def test_roles_of_the_wrong_shape(role):
             FRAME.assign(g=FRAME["g"].where(R == 1)), prediction={"g": "s"}
         ),
         DataError,
-        r"prediction names the covariate 'g', which holds labels \((str|object)\)\. .* code two cat",
+        r"prediction names the covariate 'g', which holds labels \((str|object)\)\. .* code two",
     ),
     (
         "predicted number used as category",
