@@ -151,6 +151,7 @@ class SurrogateEstimator(InferenceEstimator):
         self.repeat_params_ = pd.DataFrame([fit.theta for fit in found.fits], columns=names)
         tuning = [fit.tuning for fit in found.fits if fit.tuning is not None]
         self.tuning_ = np.median(tuning, axis=0) if tuning else None
+        self._plan_parts = found.plan
         self.losses_ = {name: np.array(loss) for name, loss in found.predictions.losses.items()}
         return self
 

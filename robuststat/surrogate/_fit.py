@@ -23,6 +23,12 @@ from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.result import InferenceResult
 from robuststat.surrogate._diagnostics import design_effect, gold_only
 from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
+from robuststat.surrogate._planning_parts import (
+    PlanParts,
+    bin_probabilities,
+    join_parts,
+    plan_parts,
+)
 from robuststat.surrogate._problem import (
     OUTCOME,
     Problem,
@@ -35,6 +41,7 @@ from robuststat.surrogate._problem import (
     surrogates_by_column,
     warn_complete,
 )
+from robuststat.surrogate._scores import DesignAdjustedGLM
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
 from robuststat.surrogate._tuning import fit_tuned
 from robuststat.surrogate._words import (
@@ -93,6 +100,8 @@ class Estimate:
         Fit on expert labels alone.
     unlabelled_columns : tuple of str
         Columns of the design that do not vary among labelled rows.
+    plan : PlanParts
+        Sums from which standard errors at other numbers of labels follow.
     """
 
     theta: Array
@@ -105,6 +114,7 @@ class Estimate:
     effect: Array
     gold: RepetitionFit | None
     unlabelled_columns: tuple[str, ...]
+    plan: PlanParts
 
 
 def read_problem(
@@ -271,46 +281,58 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     bare = columns_without_labels(problem)
     if bare:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
-    learner = options.learner
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
         filled = {column: values[None, :] for column, values in problem.targets.items()}
         n = data.X.shape[0]
         predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
     else:
-        predictions = predict_columns(
-            problem,
-            learner,
-            cv=options.cv,
-            n_rep=options.n_rep,
-            random_state=options.random_state,
-            n_jobs=options.n_jobs,
-            verbose=options.verbose,
-        )
+        predictions = predictions_of(problem, options)
     fits: list[RepetitionFit] = []
+    n_rep = predictions.fold_id.shape[0]
+    bins = bin_probabilities(labelling, n_rep * data.X.shape[1])
+    parts = []
     moments = None
-    for r in range(predictions.fold_id.shape[0]):
+    for r in range(n_rep):
         moments = moments_of(problem, {c: p[r] for c, p in predictions.predictions.items()})
-        if options.tuning is not None and not labelling.complete:
-            fits.append(
-                fit_tuned(moments, spec, options.tuning, tol=options.tol, max_iter=options.max_iter)
-            )
-            continue
-        fits.append(
-            fit_repetition(
-                moments,
-                spec,
-                start=fits[-1].theta if fits else None,
-                tol=options.tol,
-                max_iter=options.max_iter,
-                influence=options.keep_influence,
-            )
-        )
+        fits.append(_fit_once(moments, spec, options, fits[-1].theta if fits else None))
+        parts.append(plan_parts(moments, fits[-1], spec, bins))
     assert moments is not None
     theta, vcov = aggregate(fits)
     gold = gold_only(moments, spec, options.tol, options.max_iter)
     effect = design_effect(gold, vcov)
-    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare)
+    plan = join_parts(parts, labelling, bins, finite=spec.kind == "finite")
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare, plan)
+
+
+def predictions_of(problem: Problem, options: Options) -> CrossFit:
+    """Cross-fitted predictions with the options of an estimator (2.2)."""
+    return predict_columns(
+        problem,
+        options.learner,
+        cv=options.cv,
+        n_rep=options.n_rep,
+        random_state=options.random_state,
+        n_jobs=options.n_jobs,
+        verbose=options.verbose,
+    )
+
+
+def _fit_once(
+    moments: DesignAdjustedGLM, spec: VarianceSpec, options: Options, start: Array | None
+) -> RepetitionFit:
+    """Root and variance of one repetition, tuned when wanted and the predictions matter."""
+    tol, max_iter = options.tol, options.max_iter
+    if options.tuning is not None and not moments.labelling.complete:
+        return fit_tuned(moments, spec, options.tuning, tol=tol, max_iter=max_iter)
+    return fit_repetition(
+        moments,
+        spec,
+        start=start,
+        tol=tol,
+        max_iter=max_iter,
+        influence=options.keep_influence,
+    )
 
 
 def make_result(
