@@ -223,8 +223,7 @@ class LabelPlan:
             return is_reached(np.sqrt(self._parts.variance(n_labels)[position]), goal)
 
         if not reached(self.n_obs):
-            error = np.sqrt(self._parts.variance(self.n_obs)[position])
-            refuse(coef, float(error), self.n_obs, goal)
+            refuse(coef, self._parts.variance(self.n_obs)[position] ** 0.5, self.n_obs, goal)
         return smallest(reached, len(self.terms) + 1, self.n_obs)
 
     def cheapest(
@@ -319,7 +318,6 @@ class LabelPlan:
         """
         position = self._position(coef)
         check_value("floor", floor, in_range(0, 1))
-        number = self._number(n_labels)
         problem, options = allocation_problem(self._est, X, y, prediction=prediction, **roles)
         if tuple(problem.data.names) != self.terms:
             raise ParameterError(
@@ -329,7 +327,7 @@ class LabelPlan:
         predictions = predictions_of(problem, replace(options, n_rep=1))
         theta = np.asarray(self._est.result_.estimate)
         moments = second_moments(problem, options, predictions, theta, position)
-        return neyman_probabilities(np.sqrt(moments), float(number), floor)
+        return neyman_probabilities(np.sqrt(moments), float(self._number(n_labels)), floor)
 
     def plot(
         self,
