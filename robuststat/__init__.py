@@ -23,6 +23,7 @@ _EXPORTS: dict[str, str] = {
     "DroppedRowsWarning": _ERRORS,
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "LabelPlan": "robuststat.surrogate",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
     "RobuststatError": _ERRORS,
@@ -30,6 +31,7 @@ _EXPORTS: dict[str, str] = {
     "SmallClusterWarning": _ERRORS,
     "WaldTest": "robuststat.result",
     "compare_estimators": "robuststat.surrogate",
+    "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "simulation", "surrogate", "testing")

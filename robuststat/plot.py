@@ -1,4 +1,4 @@
-"""Coefficient plots drawn from tidy frames; matplotlib is imported inside the functions."""
+"""Plots of coefficients and curves from tidy frames; matplotlib is imported in the functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robuststat._core.errors import DataError, ParameterError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["coefplot"]
+__all__ = ["coefplot", "curveplot"]
 
 Array: TypeAlias = NDArray[np.float64]
 # Okabe and Ito's colours, told apart with every common colour vision; the yellow is too pale.
@@ -212,4 +212,100 @@ def coefplot(
         )
     ax.set_xlim(limits)
     _decorate(ax, rows, null, xlabel, legend=group is not None or bool(truth))
+    return ax
+
+
+def curveplot(
+    frame: pd.DataFrame,
+    *,
+    group: str,
+    mark: float | None = None,
+    mark_label: str = "",
+    end_label: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one curve a group on a logarithmic horizontal axis.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``x``, ``y`` and the one named by ``group``; x positive and ascending.
+    group : str
+        Column whose values (at most 7) are drawn in different colours and markers.
+    mark : float, optional
+        Value of x at which every curve gets a marker and the axis a vertical line.
+    mark_label : str
+        Words at that line.
+    end_label : str
+        Words at the dashed lines that show the last value of every curve; none without words.
+    xlabel, ylabel : str
+        Labels of the axes.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ParameterError
+        If there are too many groups.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"term": "x", "x": [10, 20, 40], "y": [0.3, 0.2, 0.15]})
+    >>> curveplot(frame, group="term", mark=20, ylabel="Standard error").get_ylabel()
+    'Standard error'
+    """
+    pyplot = _pyplot()
+    groups = list(dict.fromkeys(frame[group]))
+    if not 0 < len(groups) <= len(_COLORS):
+        raise ParameterError(
+            f"{len(groups)} groups cannot be drawn in one plot (1 to {len(_COLORS)}). Select some "
+            "of them first."
+        )
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    assert ax is not None  # for the type checker: pyplot is untyped
+    for i, name in enumerate(groups):
+        x, y = (frame.loc[frame[group] == name, key].to_numpy(float) for key in ("x", "y"))
+        if end_label:
+            ax.axhline(y[-1], color=_COLORS[i], linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        marked: Any = None if mark is None else [int(np.abs(x - mark).argmin())]
+        marker = "" if mark is None else _MARKERS[i]
+        ax.plot(x, y, color=_COLORS[i], marker=marker, label=str(name), markevery=marked)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter("")
+    low, high = frame["x"].min(), frame["x"].max()
+    ticks = [b * 10.0**e for e in range(9) for b in (1, 2, 5) if low <= b * 10.0**e <= high]
+    ax.set_xticks(ticks or [low, high])
+    ax.set_ylim(bottom=0.0)
+    across = ax.get_xaxis_transform()
+    if mark is not None:
+        ax.axvline(mark, color="0.55", linewidth=0.9, zorder=1)
+        ax.text(mark, 0.02, f" {mark_label}", transform=across, color="0.35", fontsize="small")
+    if end_label:
+        lowest = min(frame.loc[frame[group] == name, "y"].iloc[-1] for name in groups)
+        ax.annotate(
+            f"dashed: {end_label}",
+            (low, lowest),
+            xytext=(0, -4),
+            textcoords="offset points",
+            color="0.35",
+            fontsize="small",
+            va="top",
+        )
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(color="0.92", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    ax.legend(frameon=False)
     return ax

@@ -41,6 +41,17 @@ from __future__ import annotations
 from robuststat.surrogate._classifier import DSLClassifier
 from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
+from robuststat.surrogate._plan import LabelPlan
 from robuststat.surrogate._regressor import DSLRegressor
+from robuststat.surrogate._waves import Wave, draw_wave
 
-__all__ = ["Comparison", "DSLClassifier", "DSLMean", "DSLRegressor", "compare_estimators"]
+__all__ = [
+    "Comparison",
+    "DSLClassifier",
+    "DSLMean",
+    "DSLRegressor",
+    "LabelPlan",
+    "Wave",
+    "compare_estimators",
+    "draw_wave",
+]

@@ -28,8 +28,9 @@ from robuststat._core.table import as_table
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.surrogate._diagnostics import surrogate_report
-from robuststat.surrogate._fit import Estimate, Options, estimate, make_result, read_problem
+from robuststat.surrogate._fit import Estimate, estimate, make_result, read_problem
 from robuststat.surrogate._learners import LEARNER_NAMES
+from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, by_target
 
 
@@ -166,6 +167,7 @@ class SurrogateEstimator(InferenceEstimator):
         self.repeat_params_ = pd.DataFrame([fit.theta for fit in found.fits], columns=names)
         tuning = [fit.tuning for fit in found.fits if fit.tuning is not None]
         self.tuning_ = np.median(tuning, axis=0) if tuning else None
+        self._plan_parts = found.plan
         self.losses_ = {name: np.array(loss) for name, loss in found.predictions.losses.items()}
         return self
 

@@ -16,8 +16,9 @@ from robuststat._core.formula import INTERCEPT
 from robuststat._core.types import Array
 from robuststat.report import Column, Summary, footer_lines, format_p
 from robuststat.result import InferenceResult, WaldTest, compare
-from robuststat.surrogate._fit import Estimate, Options, estimate, make_result
+from robuststat.surrogate._fit import Estimate, estimate, make_result
 from robuststat.surrogate._learners import passthrough_prediction
+from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, moments_of
 from robuststat.surrogate._scores import DesignAdjustedGLM
 from robuststat.surrogate._solve import (

@@ -17,9 +17,8 @@ from robuststat._core.errors import (
     warn,
 )
 from robuststat._core.glm import GLMFamily
-from robuststat._core.table import Codes, to_float
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
-from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.result import InferenceResult
 from robuststat.surrogate._absorb import (
     NOISE_LIMIT,
@@ -30,6 +29,13 @@ from robuststat.surrogate._absorb import (
 )
 from robuststat.surrogate._diagnostics import design_effect, gold_only
 from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
+from robuststat.surrogate._options import Options
+from robuststat.surrogate._planning_parts import (
+    PlanParts,
+    bin_probabilities,
+    join_parts,
+    plan_parts,
+)
 from robuststat.surrogate._problem import (
     OUTCOME,
     Problem,
@@ -42,8 +48,10 @@ from robuststat.surrogate._problem import (
     surrogates_by_column,
     warn_complete,
 )
+from robuststat.surrogate._scores import DesignAdjustedGLM
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
 from robuststat.surrogate._tuning import fit_tuned
+from robuststat.surrogate._variance import variance_spec
 from robuststat.surrogate._words import (
     SE_WORDS,
     assumptions,
@@ -51,29 +59,6 @@ from robuststat.surrogate._words import (
     labelling_line,
     prediction_line,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Constructor parameters that the computation needs, as plain values."""
-
-    learner: Any
-    cv: Any
-    n_rep: int
-    design: Any
-    normalize_prob: bool
-    prob_terms: Any
-    variance: Any
-    population: str
-    tuning: Any
-    vcov: Any
-    use_t: bool
-    keep_influence: bool
-    tol: float
-    max_iter: int
-    random_state: Any
-    n_jobs: int | None
-    verbose: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +87,8 @@ class Estimate:
         Columns of the design that do not vary among labelled rows.
     group_noise : float
         Share of a predicted covariate's variation within absorbed groups that is noise.
+    plan : PlanParts or None
+        Sums from which standard errors at other numbers of labels follow.
     """
 
     theta: Array
@@ -114,6 +101,7 @@ class Estimate:
     effect: Array
     gold: RepetitionFit | None
     unlabelled_columns: tuple[str, ...]
+    plan: PlanParts | None
     group_noise: float = 0.0
 
 
@@ -216,80 +204,6 @@ def _probability_terms(data: RoleData, names: Any) -> Array | None:
     return np.column_stack(columns)
 
 
-def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str, float]:
-    """Kind of variance with its small-sample factor: spec, its name, degrees of freedom."""
-    data, labelling = problem.data, problem.labelling
-    clusters, psu = data.clusters, data.roles.get("psu")
-    kind = _variance_kind(options)
-    n, k = data.X.shape[0], problem.n_params
-    if options.use_t and clusters is None and labelling.n_labeled <= k:
-        raise ParameterError(
-            f"use_t=True needs more labelled rows ({labelling.n_labeled}) than parameters ({k}, "
-            "with the absorbed ones). Set use_t=False or pass clusters."
-        )
-    if kind == "finite":
-        if psu is not None:
-            raise ParameterError(
-                "population='finite' has its own variance: only the labelling of single rows is "
-                "random. Leave psu out, or use population='superpopulation'."
-            )
-        df = float(labelling.n_labeled - k) if options.use_t else np.inf
-        return VarianceSpec("finite"), "finite corpus", df
-    if psu is not None:
-        if clusters is not None or options.vcov is not None:
-            raise RoleError("psu replaces clusters and vcov: pass one of them only.")
-        strata = data.roles.get("strata")
-        n_strata = 1 if strata is None else len(strata.levels)
-        if strata is not None:
-            _refuse_split_units(psu, strata)
-        spec = VarianceSpec(kind, psu=psu, strata=strata)
-        units = len(psu.levels)
-        if options.use_t:
-            units = np.unique(psu.codes[labelling.rows]).size
-        return spec, "survey", float(units - n_strata)
-    name: VcovKind = options.vcov or ("HC0" if clusters is None else "CR0")
-    if name.startswith("CR") != (clusters is not None):
-        raise ParameterError(
-            f"vcov={options.vcov!r} and clusters={'None' if clusters is None else 'given'} do "
-            "not fit: CR0 and CR1 need clusters, HC0 and HC1 ignore dependence within them."
-        )
-    n_clusters = None if clusters is None else len(clusters.levels)
-    small = small_sample(name, n_obs=n, n_params=k, n_clusters=n_clusters)
-    if n_clusters is not None:
-        check_clusters(n_clusters)
-    df = small.df
-    if options.use_t:
-        df = float(labelling.n_labeled - k)
-        if clusters is not None:
-            df = float(np.unique(clusters.codes[labelling.rows]).size - 1)
-    return VarianceSpec(kind, clusters=clusters, factor=small.factor), name, df
-
-
-def _refuse_split_units(psu: Codes, strata: Codes) -> None:
-    low = np.full(len(psu.levels), len(strata.levels))
-    high = np.full(len(psu.levels), -1)
-    np.minimum.at(low, psu.codes, strata.codes)
-    np.maximum.at(high, psu.codes, strata.codes)
-    split = np.flatnonzero(low != high)
-    if split.size:
-        raise RoleError(
-            f"{split.size} psu lie in more than one of the strata (first: {psu.levels[split[0]]}). "
-            "Give units of different strata different psu labels."
-        )
-
-
-def _variance_kind(options: Options) -> Any:
-    if options.population == "finite":
-        return "finite"
-    if options.variance == "design" and not options.normalize_prob and options.prob_terms is None:
-        warn(
-            "variance='design' does not hold for probabilities used as given "
-            "(normalize_prob=False): variance='robust' is used instead."
-        )
-        return "robust"
-    return options.variance
-
-
 def estimate(problem: Problem, options: Options) -> Estimate:
     """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
     data, labelling = problem.data, problem.labelling
@@ -297,41 +211,23 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     bare = columns_without_labels(problem)
     if bare:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
-    learner = options.learner
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
         filled = {column: values[None, :] for column, values in problem.targets.items()}
         n = data.X.shape[0]
         predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
     else:
-        predictions = predict_columns(
-            problem,
-            learner,
-            cv=options.cv,
-            n_rep=options.n_rep,
-            random_state=options.random_state,
-            n_jobs=options.n_jobs,
-            verbose=options.verbose,
-        )
+        predictions = predictions_of(problem, options)
     fits: list[RepetitionFit] = []
+    n_rep = predictions.fold_id.shape[0]
+    bins = bin_probabilities(labelling, n_rep * data.X.shape[1])
+    parts = []
     moments = None
-    for r in range(predictions.fold_id.shape[0]):
+    for r in range(n_rep):
         moments = moments_of(problem, {c: p[r] for c, p in predictions.predictions.items()})
-        if options.tuning is not None and not labelling.complete:
-            fits.append(
-                fit_tuned(moments, spec, options.tuning, tol=options.tol, max_iter=options.max_iter)
-            )
-            continue
-        fits.append(
-            fit_repetition(
-                moments,
-                spec,
-                start=fits[-1].theta if fits else None,
-                tol=options.tol,
-                max_iter=options.max_iter,
-                influence=options.keep_influence,
-            )
-        )
+        fits.append(_fit_once(moments, spec, options, fits[-1].theta if fits else None))
+        if problem.absorber is None:
+            parts.append(plan_parts(moments, fits[-1], spec, bins))
     assert moments is not None
     theta, vcov = aggregate(fits)
     gold = gold_only(gold_moments(problem, moments), spec, options.tol, options.max_iter)
@@ -339,7 +235,38 @@ def estimate(problem: Problem, options: Options) -> Estimate:
     noise = 0.0 if problem.absorber is None else group_noise(problem.absorber, moments)
     if noise > NOISE_LIMIT:
         warn(noise_words(noise) + ".")
-    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare, noise)
+    plan = join_parts(parts, labelling, bins, finite=spec.kind == "finite") if parts else None
+    return Estimate(theta, vcov, fits, predictions, spec, name, df, effect, gold, bare, plan, noise)
+
+
+def predictions_of(problem: Problem, options: Options) -> CrossFit:
+    """Cross-fitted predictions with the options of an estimator (2.2)."""
+    return predict_columns(
+        problem,
+        options.learner,
+        cv=options.cv,
+        n_rep=options.n_rep,
+        random_state=options.random_state,
+        n_jobs=options.n_jobs,
+        verbose=options.verbose,
+    )
+
+
+def _fit_once(
+    moments: DesignAdjustedGLM, spec: VarianceSpec, options: Options, start: Array | None
+) -> RepetitionFit:
+    """Root and variance of one repetition, tuned when wanted and the predictions matter."""
+    tol, max_iter = options.tol, options.max_iter
+    if options.tuning is not None and not moments.labelling.complete:
+        return fit_tuned(moments, spec, options.tuning, tol=tol, max_iter=max_iter)
+    return fit_repetition(
+        moments,
+        spec,
+        start=start,
+        tol=tol,
+        max_iter=max_iter,
+        influence=options.keep_influence,
+    )
 
 
 def make_result(

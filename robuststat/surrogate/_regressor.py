@@ -17,7 +17,8 @@ from robuststat._core.types import Array
 from robuststat.surrogate._absorb import describe_groups
 from robuststat.surrogate._base import SurrogateRegression, is_names
 from robuststat.surrogate._doc import shared_parameters
-from robuststat.surrogate._fit import Estimate, Options
+from robuststat.surrogate._fit import Estimate
+from robuststat.surrogate._options import Options
 from robuststat.surrogate._outcome import check_counts
 from robuststat.surrogate._problem import Problem
 

@@ -18,6 +18,7 @@ from robuststat._core.table import Codes
 from robuststat._core.types import Array
 from robuststat._core.vcov import MeatAccumulator, cluster_sums, meat, sandwich, survey_meat
 from robuststat.surrogate._labels import (
+    Labelling,
     apply_coefficient,
     nuisance_scores,
     probability_coefficient,
@@ -71,6 +72,10 @@ class RepetitionFit:
         Lambda, one number a coefficient or a matrix.
     influence : ndarray of shape (n, k) or None
         Influence of each row; its outer products over n^2 sum to the variance.
+    jacobian : ndarray of shape (k, k) or None
+        Derivative of the average score; None when each coefficient has a solution of its own.
+    each : tuple of RepetitionFit
+        These solutions, one a coefficient.
     """
 
     theta: Array
@@ -78,6 +83,8 @@ class RepetitionFit:
     convergence: ConvergenceInfo
     tuning: Array | None = None
     influence: Array | None = None
+    jacobian: Array | None = None
+    each: tuple[RepetitionFit, ...] = ()
 
 
 def solve(
@@ -178,7 +185,7 @@ def fit_repetition(
         jacobian = jacobian - 1e-8 * scale * np.eye(moments.n_moments)
     vcov = sandwich(jacobian, middle, moments.n_obs, spec.factor)
     rows = row_influence(moments, theta, jacobian, spec) if influence else None
-    return RepetitionFit(theta, vcov, solution.convergence, influence=rows)
+    return RepetitionFit(theta, vcov, solution.convergence, influence=rows, jacobian=jacobian)
 
 
 def adjusted_meat(
@@ -263,21 +270,29 @@ def _coefficient(moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec) -
 
 
 def _finite_rows(moments: DesignAdjustedGLM, theta: Array) -> Array:
-    """sqrt(w (1 - pi) / pi) (delta - centre) of the labelled rows, of shape (n_labeled, k) (2.5b).
+    """sqrt(w (1 - pi) / pi) (delta - centre) of the labelled rows, of shape (r, k) (2.5b)."""
+    labelling = moments.labelling
+    prob = labelling.prob[labelling.rows]
+    scale = np.sqrt(labelling.ratio * np.maximum(1.0 - prob, 0.0) / prob)
+    return centred(labelling, moments.corrections(theta)) * scale[:, None]
+
+
+def centred(labelling: Labelling, delta: Array) -> Array:
+    """Take the centre off corrections (or linear combinations of them) of shape (n_labeled, k).
 
     The centre is what the estimated probabilities absorb: pi_i times their coefficient. Under
     simple random sampling it is the labelled mean of delta = a (m - mhat).
     """
-    labelling = moments.labelling
-    rows, prob = labelling.rows, labelling.prob[labelling.rows]
-    delta = moments.corrections(theta)
     coefficient = probability_coefficient(labelling, delta)
-    if coefficient is not None:
-        mass = prob if labelling.weights is None else prob * labelling.weights[rows]
-        codes = None if labelling.strata is None else labelling.strata.codes[rows]
-        terms = np.ones((rows.size, 1)) if labelling.terms is None else labelling.terms[rows]
-        delta = delta - apply_coefficient(terms * mass[:, None], codes, coefficient)
-    return delta * np.sqrt(labelling.ratio * np.maximum(1.0 - prob, 0.0) / prob)[:, None]
+    if coefficient is None:
+        return delta
+    rows, prob = labelling.rows, labelling.prob[labelling.rows]
+    mass = prob if labelling.weights is None else prob * labelling.weights[rows]
+    codes = None if labelling.strata is None else labelling.strata.codes[rows]
+    if codes is None and labelling.terms is None:
+        return delta - mass[:, None] * coefficient
+    terms = np.ones((rows.size, 1)) if labelling.terms is None else labelling.terms[rows]
+    return delta - apply_coefficient(terms * mass[:, None], codes, coefficient)
 
 
 def row_influence(

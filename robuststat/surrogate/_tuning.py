@@ -114,7 +114,8 @@ def _fit_each(
     columns = [fit.influence[:, j] for j, fit in enumerate(fits) if fit.influence is not None]
     influence = np.column_stack(columns)
     vcov = influence_vcov(influence, spec, moments.n_obs)
-    return RepetitionFit(theta, vcov, worst, lam, influence)
+    each = tuple(replace(fit, influence=None) for fit in fits)
+    return RepetitionFit(theta, vcov, worst, lam, influence, each=each)
 
 
 def _pair(moments: DesignAdjustedGLM, pilot: Array, spec: VarianceSpec) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from robuststat import DSLClassifier, DSLMean, DSLRegressor, compare_estimators
+from robuststat import DSLClassifier, DSLMean, DSLRegressor, LabelPlan, compare_estimators
 from robuststat._core.errors import DataError
 from robuststat._core.glm import FAMILIES
 from robuststat.result import InferenceResult
@@ -44,6 +44,7 @@ def table(name):
 CASES = stored("r_dsl")
 FIXED = [name for name in CASES if not name.startswith("crossfit")]
 CROSSFIT = [name for name in CASES if name.startswith("crossfit")]
+POWER = [name for name in FIXED if "power" in CASES[name]]
 EXTRAS = list(stored("derived_extras")["cases"])
 
 
@@ -179,6 +180,31 @@ def test_scalar_tuning():
     case = CASES["lm_outcome"]
     found = compare_estimators(estimator(case), hidden(case), **arguments(case))
     assert_allclose(found.results["gold only"].estimate, extra["pilot_gold_only"], rtol=EXACT)
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_planned_standard_errors(name):
+    plan = LabelPlan(fitted(name))
+    planned = stored("derived_extras")["cases"][name]["plan_psd"]
+    found = plan.std_error([int(number) for number in planned])
+    assert_allclose(found.T, list(planned.values()), rtol=EXACT)
+    # On one data set the plan for today's number is near the design-corrected standard error.
+    design = fitted(name, variance="design").std_error_
+    assert_allclose(plan.std_error(plan.n_labeled), design, rtol=0.09)
+
+
+@pytest.mark.parametrize("name", POWER)
+def test_planned_standard_errors_equal_r_dsl(name):
+    power = CASES[name]["power"]
+    found = LabelPlan(fitted(name)).std_error(power["labeled_size"], method="r").T.to_numpy()
+    wanted = np.array(power["predicted_se"], dtype=float).reshape(found.shape)
+    # NaN is stored where the package's variance is negative.
+    valid = np.isfinite(wanted)
+    assert_allclose(found[valid], wanted[valid], rtol=EXACT)
+
+
+def test_every_planning_case_is_compared():
+    assert len(POWER) == len(FIXED) == 14
 
 
 # Defects of R dsl 0.1.0 that must not be ours.
