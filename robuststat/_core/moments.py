@@ -15,7 +15,7 @@ from scipy import stats
 
 from robuststat._core.errors import DataError
 from robuststat._core.glm import row_blocks
-from robuststat._core.linalg import solve_square
+from robuststat._core.linalg import solve_square, symmetrise
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.types import Array
 
@@ -225,7 +225,7 @@ def solve_gmm(
     over = q - k
     j_statistic = statistic if over else np.nan
     j_pvalue = float(stats.chi2.sf(statistic, over)) if over else np.nan
-    return GMMSolution(theta, 0.5 * (vcov + vcov.T), j_statistic, over, j_pvalue, convergence)
+    return GMMSolution(theta, symmetrise(vcov), j_statistic, over, j_pvalue, convergence)
 
 
 def _gauss_newton(

@@ -10,14 +10,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robuststat._core.errors import CollinearityError, DataError, ParameterError
+from robuststat._core.errors import DataError, ParameterError
+from robuststat._core.linalg import symmetrise
 from robuststat._core.types import Array
+from robuststat._core.vcov import sandwich
 from robuststat._results import intervals
 from robuststat._results.columns import COLUMNS
 from robuststat._results.diagnostics import check_diagnostics
 from robuststat._results.export import decode, encode
 
-__all__ = ["Estimates", "sandwich"]
+__all__ = ["Estimates"]
 
 _FORMAT = 1  # version of to_dict()
 
@@ -48,7 +50,7 @@ def _checked_vcov(value: ArrayLike, names: tuple[str, ...]) -> Array:
             f"vcov gives {names[worst]!r} the negative variance {vcov[worst, worst]:.3g}. "
             "Use another variance estimator or repair the matrix to be positive semi-definite."
         )
-    vcov = 0.5 * (vcov + vcov.T)
+    vcov = symmetrise(vcov)
     vcov.flags.writeable = False
     return vcov
 
@@ -62,28 +64,6 @@ def _checked_labels(values: Sequence[str] | None, k: int, name: str) -> tuple[st
             f"{name} needs one text for each of the {k} estimates, got {values!r}."
         )
     return out
-
-
-def sandwich(jacobian: Array, meat: Array, *, n_obs: int, factor: float) -> Array:
-    """``factor * J^-1 M J^-T / n``, symmetric.
-
-    Raises
-    ------
-    CollinearityError
-        If the Jacobian is singular.
-    """
-    # Equilibrated first, so that units of measurement do not decide about the rank.
-    scaled = jacobian / np.maximum(np.abs(jacobian).max(axis=1, keepdims=True), 1e-300)
-    scaled = scaled / np.maximum(np.abs(scaled).max(axis=0, keepdims=True), 1e-300)
-    rank = int(np.linalg.matrix_rank(scaled))
-    if rank < len(jacobian):
-        raise CollinearityError(
-            f"The Jacobian of the {len(jacobian)} estimating equations has rank {rank}: the data "
-            "do not determine all coefficients. Remove collinear columns or collect more rows."
-        )
-    half = np.linalg.solve(jacobian, meat)
-    vcov = factor / n_obs * np.linalg.solve(jacobian, half.T)
-    return np.asarray(0.5 * (vcov + vcov.T), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -224,7 +204,7 @@ class Estimates:
         J, M = _frozen(jacobian, (k, k), "jacobian"), _frozen(meat, (k, k), "meat")
         return cls(
             estimate=np.asarray(estimate, dtype=np.float64),
-            vcov=sandwich(J, M, n_obs=n_obs, factor=factor),
+            vcov=sandwich(J, M, n_obs, factor, names=names),
             names=tuple(names),
             n_obs=n_obs,
             df=df,

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from robuststat._core.glm import GLMFamily, glm_sums, row_blocks
-from robuststat._core.linalg import nearest_psd, solve_square
+from robuststat._core.linalg import nearest_psd, solve_square, symmetrise
 from robuststat._core.moments import MomentSolution, solve_moments
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.table import Codes
@@ -305,13 +305,13 @@ def row_influence(
     if spec.kind == "finite":
         psi = np.zeros((moments.n_obs, moments.n_moments))
         psi[moments.labelling.rows] = _finite_rows(moments, theta)
-        return np.asarray(np.linalg.solve(-jacobian, psi.T).T)
-    psi = moments.scores(theta, slice(0, moments.n_obs))
-    coefficient = _coefficient(moments, theta, spec)
-    if coefficient is not None:
-        everything = nuisance_scores(moments.labelling, slice(0, moments.n_obs))
-        psi = psi - apply_coefficient(*everything, coefficient)
-    return np.asarray(np.linalg.solve(-jacobian, psi.T).T)
+    else:
+        psi = moments.scores(theta, slice(0, moments.n_obs))
+        coefficient = _coefficient(moments, theta, spec)
+        if coefficient is not None:
+            everything = nuisance_scores(moments.labelling, slice(0, moments.n_obs))
+            psi = psi - apply_coefficient(*everything, coefficient)
+    return solve_square(-jacobian, psi.T).T
 
 
 def influence_vcov(influence: Array, spec: VarianceSpec, n_obs: int) -> Array:
@@ -344,5 +344,5 @@ def aggregate(fits: list[RepetitionFit]) -> tuple[Array, Array]:
     gaps = thetas - theta
     spread = np.array([fit.vcov for fit in fits]) + gaps[:, :, None] * gaps[:, None, :]
     vcov = np.median(spread, axis=0)
-    vcov = 0.5 * (vcov + vcov.T)
+    vcov = symmetrise(vcov)
     return theta, nearest_psd(vcov) if len(fits) > 1 else vcov
