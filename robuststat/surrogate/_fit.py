@@ -10,6 +10,7 @@ import numpy as np
 from robuststat._core.crossfit import CrossFit
 from robuststat._core.data import RoleData
 from robuststat._core.errors import (
+    CollinearityError,
     ConvergenceWarning,
     OverlapWarning,
     ParameterError,
@@ -17,6 +18,7 @@ from robuststat._core.errors import (
     warn,
 )
 from robuststat._core.glm import GLMFamily
+from robuststat._core.linalg import collinear_columns
 from robuststat._core.table import to_float
 from robuststat._core.types import Array
 from robuststat.result import InferenceResult
@@ -201,7 +203,11 @@ def _probability_terms(data: RoleData, names: Any) -> Array | None:
                 "were observed before labelling."
             )
         columns.append(column)
-    return np.column_stack(columns)
+    terms = np.column_stack(columns)
+    report = collinear_columns(terms, ["the intercept of the model", *names])
+    if report.dependent:
+        raise CollinearityError(f"prob_terms are collinear: {report.message()}")
+    return terms
 
 
 def estimate(problem: Problem, options: Options) -> Estimate:

@@ -217,8 +217,16 @@ def build_problem(
         absorber = make_absorber(data.roles["absorb"], labelling.weights)
         X = X if covariates else within(absorber, X, data.names)
     X_gold = X[labelling.rows]
-    gram = None if covariates else design_gram(X, labelling.weights)
-    report = collinear_columns(X_gold.T @ X_gold if gram is None else gram, data.names, gram=True)
+    # An overflow is found below, where it can be explained.
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = None if covariates else design_gram(X, labelling.weights)
+        products = X_gold.T @ X_gold if gram is None else gram
+    large = [data.names[j] for j in np.flatnonzero(~np.isfinite(np.diag(products)))]
+    if large:
+        raise DataError(
+            f"The squares of {', '.join(large)} overflow. Rescale the column to moderate units."
+        )
+    report = collinear_columns(products, data.names, gram=True)
     if report.dependent:
         raise CollinearityError(f"The design is collinear: {report.message()}")
     features = data.roles.get("features")

@@ -1210,3 +1210,15 @@ def test_errors_are_builtin_errors_too():
 def test_lazy_frames_must_be_collected():
     lazy = pl.from_pandas(SMALL).lazy()
     refused(lambda: reg().fit(lazy, "y", prediction="s"), DataError, r"lazy frame.*X\.collect\(\)")
+
+
+@pytest.mark.parametrize("terms", [["x0", "x0"], ["(Intercept)"]])
+@pytest.mark.parametrize("variance", ["robust", "design"])
+def test_collinear_probability_terms(terms, variance):
+    with pytest.raises(CollinearityError, match="prob_terms are collinear: column"):
+        reg(prob_terms=terms, variance=variance).fit(X, Y, prediction=S)
+
+
+def test_squares_that_overflow():
+    with pytest.raises(DataError, match=r"The squares of x1 overflow\. Rescale the column"):
+        reg().fit(X * [1.0, 1e200], Y, prediction=S)
