@@ -18,6 +18,7 @@ _EXPORTS: dict[str, str] = {
     "CollinearityError": _ERRORS,
     "DSLClassifier": "robuststat.surrogate",
     "DSLMean": "robuststat.surrogate",
+    "DSLMoment": "robuststat.surrogate",
     "DSLRegressor": "robuststat.surrogate",
     "DataError": _ERRORS,
     "DroppedRowsWarning": _ERRORS,

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from robuststat._core.columns import outcome_columns
 from robuststat._core.data import RoleData
 from robuststat._core.design import new_design_matrix
 from robuststat._core.errors import DataError, ParameterError, RoleError
@@ -36,8 +37,8 @@ class InferenceEstimator(BaseEstimator):
         Estimates, variance, and what is to be known about them.
     coef_ : ndarray
         Coefficients without the intercept.
-    intercept_ : float
-        Intercept; 0.0 when the model has none.
+    intercept_ : float or ndarray
+        Intercept(s); 0.0 when the model has none.
     vcov_ : ndarray of shape (k, k)
         Variance of all parameters, in the order of ``result_.names``.
     std_error_ : ndarray of shape (k,)
@@ -64,7 +65,7 @@ class InferenceEstimator(BaseEstimator):
         names = list(result.names)
         position = names.index(INTERCEPT) if INTERCEPT in names else None
         estimate = np.array(result.estimate)
-        self.intercept_ = 0.0 if position is None else float(estimate[position])
+        self.intercept_: Any = 0.0 if position is None else float(estimate[position])
         self.coef_ = estimate if position is None else np.delete(estimate, position)
         self.vcov_ = np.array(result.vcov)
         self.std_error_ = np.array(result.std_error)
@@ -85,7 +86,16 @@ class InferenceEstimator(BaseEstimator):
 
     def _linear_predictor(self, X: Any) -> Array:
         check_is_fitted(self, "result_")
-        return new_design_matrix(self, self.design_, X) @ np.asarray(self.result_.estimate)
+        return self._eta(new_design_matrix(self, self.design_, X))
+
+    def _eta(self, design: Array) -> Array:
+        """Linear predictor (n,), or (n, B) for coefficients in B blocks one after the other."""
+        blocks = np.asarray(self.result_.estimate).reshape(-1, design.shape[1])
+        return design @ (blocks[0] if len(blocks) == 1 else blocks.T)
+
+    def _fitted_names(self) -> list[str]:
+        """Outcome or class of each fitted column, where there are several."""
+        return list(dict.fromkeys(self.result_.outcomes or ()))
 
     def summary(self, level: float = 0.95, **options: Any) -> Any:
         """Readable account of the fit; see :meth:`InferenceResult.summary`."""
@@ -145,12 +155,14 @@ class InferenceEstimator(BaseEstimator):
         -------
         DataFrame
             The columns of ``X`` and ``.fitted`` (unit of the outcome), ``.se_fit`` (its standard
-            error), and ``.resid`` when ``y`` is given.
+            error), and ``.resid`` when ``y`` is given; one of each for every outcome or class,
+            such as ``.fitted[neutral]``, where there are several.
         """
         check_is_fitted(self, "result_")
         design = new_design_matrix(self, self.design_, X)
-        fitted, slope = self._mean_and_slope(design @ np.asarray(self.result_.estimate))
-        variance = np.einsum("ij,jk,ik->i", design, np.asarray(self.result_.vcov), design)
+        eta = self._eta(design)
+        fitted, slope = self._mean_and_slope(eta)
+        variance = _fitted_variance(design, np.asarray(self.result_.vcov), slope)
         table = as_table(X)
         if table is None:
             array = np.asarray(X, dtype=np.float64)
@@ -159,20 +171,36 @@ class InferenceEstimator(BaseEstimator):
             frame = table.pandas(table.names)
             if isinstance(X, pd.DataFrame):
                 frame.index = X.index
-        frame[".fitted"] = fitted
-        frame[".se_fit"] = slope * np.sqrt(np.maximum(variance, 0.0))
+        columns = {".fitted": fitted, ".se_fit": np.sqrt(np.maximum(variance, 0.0))}
         if y is not None:
-            values = RoleReader(table, len(frame)).vector("y", y)
-            frame[".resid"] = self._outcome_numbers(values) - fitted
+            columns[".resid"] = self._outcome_numbers(self._new_outcome(table, len(frame), y))
+            columns[".resid"] = columns[".resid"] - fitted
+        for name, values in columns.items():
+            if values.ndim == 1:
+                frame[name] = values
+            else:
+                for j, part in enumerate(self._fitted_names()):
+                    frame[f"{name}[{part}]"] = values[:, j]
         return frame
+
+    def _new_outcome(self, table: Any, n_rows: int, y: Any) -> Any:
+        """Outcome values of new rows, one column an outcome where there are several."""
+        several = outcome_columns(y, table)
+        reader = RoleReader(table, n_rows)
+        if several is None:
+            return reader.vector("y", y)
+        return np.column_stack([np.asarray(reader.vector("y", v)) for v in several.values()])
 
     def _outcome_numbers(self, values: Any) -> Array:
         """Outcome on the scale of the fitted values, NaN where missing."""
         return to_float(values, "y")
 
     def _mean_and_slope(self, eta: Array) -> tuple[Array, Array]:
-        """Mean of the outcome and its derivative at a linear predictor."""
-        return eta, np.ones_like(eta)
+        """Mean of the outcome and its derivative at a linear predictor.
+
+        For eta (n, B) the derivative has shape (n, F, B): of F fitted columns in B predictors.
+        """
+        return eta, np.ones_like(eta) if eta.ndim == 1 else own_slopes(np.ones_like(eta))
 
     def refit_vcov(self, kind: str, clusters: Any = None) -> InferenceResult:
         """Return the result with another kind of standard errors, without fitting again.
@@ -223,3 +251,18 @@ class InferenceEstimator(BaseEstimator):
         small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
         vcov = small.factor * meat(influence, clusters=codes).matrix / n
         return replace(self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters)
+
+
+def own_slopes(slopes: Array) -> Array:
+    """Derive B fitted columns, each of its own predictor only: (n, B) becomes (n, B, B)."""
+    return slopes[:, :, None] * np.eye(slopes.shape[1])
+
+
+def _fitted_variance(design: Array, vcov: Array, slope: Array) -> Array:
+    """Variance of fitted values of shape (n,) or (n, F) by the delta method."""
+    if slope.ndim == 1:
+        return np.asarray(slope**2 * np.einsum("ij,jk,ik->i", design, vcov, design))
+    n_blocks, k = slope.shape[2], design.shape[1]
+    parts = vcov.reshape(n_blocks, k, n_blocks, k)
+    eta = np.einsum("ij,ajbk,ik->iab", design, parts, design, optimize=True)
+    return np.asarray(np.einsum("ifa,iab,ifb->if", slope, eta, slope, optimize=True))

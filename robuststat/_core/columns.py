@@ -19,7 +19,7 @@ from robuststat._core.formula import (
     evaluate_outcome,
 )
 from robuststat._core.roles import RoleReader
-from robuststat._core.table import plain_values, to_float
+from robuststat._core.table import Table, as_table, plain_values, to_float
 from robuststat._core.types import Array
 
 OutcomeKind = Literal["numeric", "labels", "none"]
@@ -46,6 +46,47 @@ class Terms:
     fit_intercept: bool = True
     by: tuple[str, ...] | None = None
     absorb: tuple[str, ...] = ()
+
+
+def outcome_columns(y: Any, table: Table | None) -> dict[str, Any] | None:
+    """Name and values (or column name) of each of several outcomes; None for a single one."""
+    if y is None or isinstance(y, str):
+        return None
+    if isinstance(y, (list, tuple)) and len(y) > 1 and all(isinstance(v, str) for v in y):
+        if table is None or not all(v in table for v in y):
+            return None
+        _refuse_twice(y)
+        return {name: name for name in y}
+    own = as_table(y)
+    if own is not None:
+        many = len(own.names) > 1
+        return {name: own.series(name).rename(name) for name in own.names} if many else None
+    values = np.asarray(y)
+    if values.ndim != 2 or values.shape[1] < 2:
+        return None
+    return {f"y{j + 1}": values[:, j] for j in range(values.shape[1])}
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise RoleError(f"y names an outcome twice: {', '.join(names)}. Name each once.")
+
+
+def read_outcomes(
+    estimator: Any, reader: RoleReader, y: Any, parsed: ParsedFormula | None, kind: OutcomeKind
+) -> tuple[tuple[str, ...], Any]:
+    """Names of several outcomes and their values (n, m); one outcome has values (n,)."""
+    columns = outcome_columns(y, reader.table)
+    if columns is None:
+        name, single = read_outcome(estimator, reader, y, parsed, kind)
+        return (name,), single
+    if parsed is not None and parsed.outcome is not None:
+        raise RoleError(
+            f"y holds {len(columns)} outcomes ({', '.join(columns)}), but the formula has a "
+            "left-hand side. Write '~ x1 + x2' and pass the outcomes as y."
+        )
+    read = [read_outcome(estimator, reader, part, parsed, kind)[1] for part in columns.values()]
+    return tuple(columns), np.column_stack(read)
 
 
 def read_outcome(

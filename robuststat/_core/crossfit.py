@@ -7,7 +7,7 @@ before any work starts, so that results do not depend on ``n_jobs``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,13 @@ class NuisanceTask:
     name : str
         Key of the predictions.
     learner : estimator
-        Any scikit-learn regressor or classifier; a classifier predicts the probability of 1.
+        Any scikit-learn regressor or classifier; a classifier predicts probabilities.
     features : ndarray of shape (n, q)
         Inputs, known for all rows.
-    target : ndarray of shape (n,)
-        What is learnt; read only where ``usable``.
+    target : ndarray of shape (n,) or (n, c)
+        What is learnt; read only where ``usable``. A classifier learns 0/1 values and predicts
+        the probability of 1; of c indicator columns it learns the class and predicts c
+        probabilities. A regressor learns every column.
     usable : ndarray of bool of shape (n,)
         Rows that can train.
     weights : ndarray of shape (n,) or None
@@ -60,20 +62,58 @@ class CrossFit:
 
     Attributes
     ----------
-    predictions : dict of str to ndarray of shape (n_rep, n)
+    predictions : dict of str to ndarray of shape (n_rep, n) or (n_rep, n, c)
         For every row the prediction of learners that did not see its fold.
     fold_id : ndarray of shape (n_rep, n)
         Fold of each row.
     losses : dict of str to ndarray of shape (n_rep, n_folds)
-        Mean squared error (Brier score for probabilities) on the usable rows of each fold.
+        Mean squared error (Brier score for probabilities, summed over classes) on the usable rows
+        of each fold.
     seeds : ndarray of shape (n_rep,)
         Seeds of the partitions.
+    fitted : dict of str to list of list of FittedLearner
+        The learner of every repetition and fold, when asked for.
     """
 
     predictions: dict[str, Array]
     fold_id: IntArray
     losses: dict[str, Array]
     seeds: IntArray
+    fitted: dict[str, list[list[FittedLearner]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedLearner:
+    """Learner(s) of one target, fitted on one training part.
+
+    Attributes
+    ----------
+    learners : list of estimator
+        One, or one a column of the target.
+    n_columns : int
+        Columns of the target; 0 for a target of shape (n,).
+    """
+
+    learners: list[Any]
+    n_columns: int
+
+    def predict(self, inputs: Array) -> Array:
+        """Predictions for rows of inputs (m, q), of shape (m,) or (m, n_columns)."""
+        if not self.n_columns:
+            learner = self.learners[0]
+            if not hasattr(learner, "predict_proba"):
+                return np.asarray(learner.predict(inputs), dtype=np.float64).ravel()
+            column = int(np.flatnonzero(learner.classes_ == 1)[0])
+            return np.asarray(learner.predict_proba(inputs)[:, column], dtype=np.float64)
+        predicted = np.zeros((inputs.shape[0], self.n_columns))
+        if len(self.learners) == 1:
+            # A class that the training part lacks has probability zero.
+            learner = self.learners[0]
+            predicted[:, learner.classes_.astype(np.int64)] = learner.predict_proba(inputs)
+            return predicted
+        for j, learner in enumerate(self.learners):
+            predicted[:, j] = np.ravel(learner.predict(inputs))
+        return predicted
 
 
 def make_folds(
@@ -84,6 +124,7 @@ def make_folds(
     *,
     groups: IntArray | None = None,
     strata: IntArray | None = None,
+    idle: BoolArray | None = None,
 ) -> tuple[list[list[Split]], IntArray]:
     """Partitions for ``n_rep`` repetitions.
 
@@ -101,6 +142,8 @@ def make_folds(
         Clusters that stay together.
     strata : ndarray of shape (n,) or None
         Codes to be spread evenly over folds.
+    idle : ndarray of bool of shape (n,), optional
+        Rows that no learner is trained on: their order cannot matter.
 
     Returns
     -------
@@ -129,8 +172,8 @@ def make_folds(
             )
             return splits[:1], seeds[:1]
         return splits, seeds
-    n_folds = _fold_count(int(cv), n_rows, groups)
-    ids = [_fold_ids(n_rows, n_folds, np.random.default_rng(s), groups, strata) for s in seeds]
+    n_folds = fold_count(int(cv), n_rows, groups)
+    ids = [fold_ids(n_rows, n_folds, int(s), groups, strata, idle) for s in seeds]
     splits = [
         [(np.flatnonzero(one != k), np.flatnonzero(one == k)) for k in range(n_folds)]
         for one in ids
@@ -146,6 +189,7 @@ def cross_fit(
     *,
     n_jobs: int | None = None,
     verbose: int = 0,
+    keep_learners: bool = False,
 ) -> CrossFit:
     """Fit every task on the training part of every fold and predict its test part.
 
@@ -161,6 +205,8 @@ def cross_fit(
         Parallel jobs of joblib.
     verbose : int
         Draws a progress bar when positive.
+    keep_learners : bool
+        Whether to return the fitted learners, for rows that come later.
 
     Returns
     -------
@@ -180,22 +226,29 @@ def cross_fit(
     for r, k, t in jobs:
         _check_training(tasks[t], splits[r][k][0], r, k)
     work = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_fit_predict)(tasks[t], *splits[r][k], int(learner_seeds[r, k, t]))
+        delayed(_fit_predict)(tasks[t], *splits[r][k], int(learner_seeds[r, k, t]), keep_learners)
         for r, k, t in jobs
     )
-    predictions = {task.name: np.full((n_rep, n_rows), np.nan) for task in tasks}
+    predictions = {
+        task.name: np.full((n_rep, n_rows, *task.target.shape[1:]), np.nan) for task in tasks
+    }
+    fitted: dict[str, list[list[FittedLearner]]] = {}
+    if keep_learners:
+        fitted = {task.name: [[] for _ in range(n_rep)] for task in tasks}
     losses = {task.name: np.full((n_rep, n_folds), np.nan) for task in tasks}
     done = progress(work, len(jobs), "cross-fitting", enabled=verbose > 0)
     small = max(np.count_nonzero(task.usable) for task in tasks) < _THREADS_PAY
     with threadpool_limits(1 if small else None):
-        for (r, k, t), (predicted, loss) in zip(jobs, done, strict=True):
+        for (r, k, t), (predicted, loss, learner) in zip(jobs, done, strict=True):
             predictions[tasks[t].name][r, splits[r][k][1]] = predicted
             losses[tasks[t].name][r, k] = loss
+            if learner is not None:
+                fitted[tasks[t].name][r].append(learner)
     fold_id = np.empty((n_rep, n_rows), dtype=np.int64)
     for r, pairs in enumerate(splits):
         for k, (_, test) in enumerate(pairs):
             fold_id[r, test] = k
-    return CrossFit(predictions, fold_id, losses, seeds)
+    return CrossFit(predictions, fold_id, losses, seeds, fitted)
 
 
 def _same_partition(first: list[Split], second: list[Split]) -> bool:
@@ -203,29 +256,39 @@ def _same_partition(first: list[Split], second: list[Split]) -> bool:
 
 
 def _fit_predict(
-    task: NuisanceTask, train: IntArray, test: IntArray, seed: int
-) -> tuple[Array, float]:
+    task: NuisanceTask, train: IntArray, test: IntArray, seed: int, keep: bool
+) -> tuple[Array, float, FittedLearner | None]:
     rows = train[task.usable[train]]
-    learner = _seeded(clone(task.learner), seed)
-    keywords = {}
-    if task.weights is not None and has_fit_parameter(learner, "sample_weight"):
-        keywords["sample_weight"] = task.weights[rows]
-    learner.fit(task.features[rows], task.target[rows], **keywords)
-    inputs = task.features[test]
-    if hasattr(learner, "predict_proba"):
-        column = int(np.flatnonzero(learner.classes_ == 1)[0])
-        predicted = learner.predict_proba(inputs)[:, column]
-    else:
-        predicted = learner.predict(inputs)
-    predicted = np.asarray(predicted, dtype=np.float64).ravel()
+    fitted = _fit(task, rows, seed)
+    predicted = fitted.predict(task.features[test])
     if not np.isfinite(predicted).all():
         raise DataError(
-            f"The learner {learner!r} predicts values of {task.name!r} that are not finite."
+            f"The learner {task.learner!r} predicts values of {task.name!r} that are not finite."
         )
     seen = task.usable[test]
-    if not seen.any():
-        return predicted, float("nan")
-    return predicted, float(np.mean((task.target[test][seen] - predicted[seen]) ** 2))
+    loss = float("nan")
+    if seen.any():
+        gaps = (task.target[test][seen] - predicted[seen]) ** 2
+        loss = float(gaps.sum() / seen.sum())
+    return predicted, loss, fitted if keep else None
+
+
+def _fit(task: NuisanceTask, rows: IntArray, seed: int) -> FittedLearner:
+    """Fit the learner on some rows: once, or once a column for a regressor of several."""
+    target = task.target[rows]
+    n_columns = 0 if target.ndim == 1 else target.shape[1]
+    targets = [target]
+    if n_columns:
+        classifies = hasattr(task.learner, "predict_proba")
+        targets = [target.argmax(axis=1)] if classifies else list(target.T)
+    learners = []
+    for values in targets:
+        learner = _seeded(clone(task.learner), seed)
+        keywords = {}
+        if task.weights is not None and has_fit_parameter(learner, "sample_weight"):
+            keywords["sample_weight"] = task.weights[rows]
+        learners.append(learner.fit(task.features[rows], values, **keywords))
+    return FittedLearner(learners, n_columns)
 
 
 def _seeded(estimator: Any, seed: int) -> Any:
@@ -248,23 +311,24 @@ def _seeded(estimator: Any, seed: int) -> Any:
 def _check_training(task: NuisanceTask, train: IntArray, repetition: int, fold: int) -> None:
     target = task.target[train[task.usable[train]]]
     where = f"fold {fold + 1} of repetition {repetition + 1}, variable {task.name!r}"
-    if target.size < 2:
+    if target.shape[0] < 2:
         raise DataError(
-            f"The training part of {where} has {target.size} labelled rows; at least 2 are "
+            f"The training part of {where} has {target.shape[0]} labelled rows; at least 2 are "
             "needed. Use fewer folds (cv=2) or more labels."
         )
-    if hasattr(task.learner, "predict_proba"):
-        values: Array = np.unique(target)
-        if not np.isin(values, (0.0, 1.0)).all():
-            raise ParameterError(
-                f"The learner {task.learner!r} is a classifier, but {task.name!r} is not 0/1 "
-                f"(it takes values such as {values[0]:g} and {values[-1]:g}). Use a regressor."
-            )
-        if values.size < 2:
-            raise DataError(
-                f"The training part of {where} has one class only ({values[0]:g}). Use fewer "
-                "folds, more labels, or a regressor such as learner='ols'."
-            )
+    if not hasattr(task.learner, "predict_proba"):
+        return
+    values: Array = np.unique(target if target.ndim == 1 else target.argmax(axis=1))
+    if target.ndim == 1 and not np.isin(values, (0.0, 1.0)).all():
+        raise ParameterError(
+            f"The learner {task.learner!r} is a classifier, but {task.name!r} is not 0/1 "
+            f"(it takes values such as {values[0]:g} and {values[-1]:g}). Use a regressor."
+        )
+    if values.size < 2:
+        raise DataError(
+            f"The training part of {where} has one class only ({values[0]:g}). Use fewer "
+            "folds, more labels, or a regressor such as learner='ols'."
+        )
 
 
 def _is_nested(cv: Sequence[Any]) -> bool:
@@ -318,7 +382,7 @@ def _positions(part: Any, n_rows: int) -> IntArray:
     return rows.astype(np.int64)
 
 
-def _fold_count(cv: int, n_rows: int, groups: IntArray | None) -> int:
+def fold_count(cv: int, n_rows: int, groups: IntArray | None) -> int:
     if groups is None:
         return min(cv, n_rows)
     n_groups = int(groups.max()) + 1
@@ -335,22 +399,32 @@ def _fold_count(cv: int, n_rows: int, groups: IntArray | None) -> int:
     return n_folds
 
 
-def _fold_ids(
+def fold_ids(
     n_rows: int,
     n_folds: int,
-    rng: np.random.Generator,
+    seed: int,
     groups: IntArray | None,
     strata: IntArray | None,
+    idle: BoolArray | None = None,
 ) -> IntArray:
-    """Deal shuffled units to folds in turn, stratum after stratum: sizes differ by at most 1."""
+    """Deal shuffled units to folds in turn, stratum after stratum: sizes differ by at most 1.
+
+    Idle units come last and as they are, which a source read in chunks can repeat.
+    """
     n_units = n_rows if groups is None else int(groups.max()) + 1
-    unit_strata = np.zeros(n_units, dtype=np.int64)
-    if strata is not None and groups is None:
-        unit_strata = strata
-    elif strata is not None and groups is not None:
-        np.maximum.at(unit_strata, groups, strata)
-    order = rng.permutation(n_units)
+    unit_strata, unit_idle = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=bool)
+    if groups is None:
+        unit_strata = unit_strata if strata is None else strata
+        unit_idle = unit_idle if idle is None else idle
+    else:
+        if strata is not None:
+            np.maximum.at(unit_strata, groups, strata)
+        if idle is not None:
+            unit_idle[:] = True
+            np.logical_and.at(unit_idle, groups, idle)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(~unit_idle))
     order = order[np.argsort(unit_strata[order], kind="stable")]
+    order = np.concatenate([order, np.flatnonzero(unit_idle)])
     fold_of_unit = np.empty(n_units, dtype=np.int64)
     fold_of_unit[order] = np.arange(n_units) % n_folds
     return fold_of_unit if groups is None else fold_of_unit[groups]

@@ -6,7 +6,7 @@ covariates and roles share one complete-case mask, counted per column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from robuststat._core.columns import (
     covariate_names,
     read_covariates,
     read_outcome,
+    read_outcomes,
 )
 from robuststat._core.design import ArrayDesign, Design, bind_groups
 from robuststat._core.errors import (
@@ -43,6 +44,28 @@ from robuststat._core.types import Array, BoolArray
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Probabilities of the levels of a categorical covariate.
+
+    Attributes
+    ----------
+    levels : tuple
+        Levels, as in the column.
+    values : ndarray of shape (n, number of levels)
+        Probabilities; any real numbers that add up to one.
+    """
+
+    levels: tuple[Any, ...]
+    values: Array
+
+    def constants(self) -> Iterator[pd.Series]:
+        """Columns that hold one level in every row."""
+        n, dtype = self.values.shape[0], pd.CategoricalDtype(list(self.levels))
+        for c in range(len(self.levels)):
+            yield pd.Series(pd.Categorical.from_codes(np.full(n, c), dtype=dtype))
+
+
+@dataclass(frozen=True, slots=True)
 class RoleData:
     """The rows an estimator works on.
 
@@ -53,10 +76,12 @@ class RoleData:
         rows where it is not known.
     names : tuple of str
         Names of the design columns.
-    y : ndarray of shape (n,) or None
-        Outcome (NaN where not known), or labels of any type when the family asked for labels.
+    y : ndarray of shape (n,) or (n, m), or None
+        Outcome(s) (NaN where not known), or labels of any type when the family asked for labels.
     outcome : str
         Name of the outcome.
+    outcomes : tuple of str
+        Names of the outcomes when ``y`` has a column for each.
     roles : dict
         Role -> float array, bool array, Codes (or a dict of them), or DataFrame, as in
         ``ROLE_KINDS``.
@@ -88,9 +113,21 @@ class RoleData:
     n_dropped_by: dict[str, int]
     design: Design
     frame: pd.DataFrame | None = field(default=None)
+    outcomes: tuple[str, ...] = ()
 
-    def rebuild(self, replace: Mapping[str, Array]) -> Array:
-        """Design matrix with the values of some covariates replaced, of shape (n, k)."""
+    def rebuild(self, replace: Mapping[str, Any]) -> Array:
+        """Design matrix with the values of some covariates replaced, of shape (n, k).
+
+        A covariate with :class:`Shares` gets the average of the designs that its levels would
+        give, weighted by the shares.
+        """
+        split = next((name for name, v in replace.items() if isinstance(v, Shares)), None)
+        if split is not None:
+            shares: Shares = replace[split]
+            total = np.zeros((self.X.shape[0], len(self.names)))
+            for c, values in enumerate(shares.constants()):
+                total += shares.values[:, c, None] * self.rebuild({**replace, split: values})
+            return total
         if isinstance(self.design, FormulaDesign):
             assert self.frame is not None
             try:
@@ -116,10 +153,12 @@ def read_data(
     sample_weight: Any = None,
     clusters: Any = None,
     outcome_kind: OutcomeKind = "numeric",
-    outcome_may_miss: bool = False,
+    outcome_may_miss: bool | Collection[str] = False,
     predicted: Sequence[str] = (),
     terms: Terms | None = None,
     missing: str | None = None,
+    several_outcomes: bool = False,
+    design: Design | None = None,
 ) -> RoleData:
     """Validate the arguments of ``fit`` and return the rows to work on.
 
@@ -136,8 +175,9 @@ def read_data(
         Roles every family has.
     outcome_kind : {"numeric", "labels", "none"}
         Whether the outcome is read as numbers, kept as it is, or not read.
-    outcome_may_miss : bool
-        Whether a missing outcome is legitimate (not labelled) or costs the row.
+    outcome_may_miss : bool or collection of str
+        Whether a missing outcome is legitimate (not labelled) or costs the row; of several
+        outcomes, those for which it is legitimate.
     predicted : sequence of str
         Covariates whose missing values are legitimate for the same reason.
     terms : Terms or None
@@ -145,6 +185,10 @@ def read_data(
     missing : {"raise", "drop", None}
         What a missing value in an observed column does; None means raise without and drop with a
         formula.
+    several_outcomes : bool
+        Whether ``y`` may be several columns (a list of names, a frame or an array (n, m)).
+    design : Design or None
+        Design bound to other rows of the same source, to be used for these.
 
     Returns
     -------
@@ -163,14 +207,19 @@ def read_data(
     weights = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
     groups = None if clusters is None else reader.codes("clusters", clusters)
     taken = {v for v in (y, sample_weight, clusters, *given.values()) if isinstance(v, str)}
+    if several_outcomes:
+        taken |= set(columns_named_by(y))
     # A list of strings names columns only where a role may be several columns.
     several = [v for name, v in given.items() if ROLE_KINDS[name] in ("columns", "groups")]
     taken |= {c for v in several for c in columns_named_by(v)}
 
     parsed = _right_hand_side(table, taken, terms)
-    outcome, y_values = read_outcome(estimator, reader, y, parsed, outcome_kind)
-    if y_values is not None and not outcome_may_miss:
-        reader.note_missing(outcome, np.asarray(pd.isna(y_values)))
+    if several_outcomes:
+        outcomes, y_values = read_outcomes(estimator, reader, y, parsed, outcome_kind)
+    else:
+        name, y_values = read_outcome(estimator, reader, y, parsed, outcome_kind)
+        outcomes = (name,)
+    _note_outcomes(reader, outcomes, y_values, outcome_may_miss)
     covariates = read_covariates(estimator, reader, X, taken, parsed, terms, predicted)
     policy = missing or ("raise" if terms.formula is None else "drop")
     kept, dropped = _complete_rows(reader, n_rows, policy)
@@ -181,13 +230,17 @@ def read_data(
     _check_weights(weights)
     n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
     columns = covariate_names(estimator, n_columns)
-    design, matrix = _bind(columns, covariates, parsed, terms, predicted)
+    if design is None:
+        design, matrix = _bind(columns, covariates, parsed, terms, predicted)
+    else:
+        matrix = design.matrix(covariates)  # type: ignore[arg-type]
     _check_finite(matrix, design, predicted)
     return RoleData(
         X=matrix,
         names=design.names,
         y=y_values,
-        outcome=outcome,
+        outcome=", ".join(outcomes),
+        outcomes=outcomes if len(outcomes) > 1 else (),
         roles=values,
         weights=weights,
         clusters=groups,
@@ -233,6 +286,21 @@ def _rows_without_covariates(y: Any, roles: Mapping[str, Any]) -> int:
         if part is not None and not isinstance(part, str):
             return int(np.shape(part)[0])
     raise DataError("X is None and no other argument says how many rows there are. Pass y.")
+
+
+def _note_outcomes(
+    reader: RoleReader,
+    outcomes: tuple[str, ...],
+    values: Any,
+    may_miss: bool | Collection[str],
+) -> None:
+    """Count missing outcomes, where they are not merely unlabelled."""
+    if values is None or may_miss is True:
+        return
+    missing = np.asarray(pd.isna(values))
+    for j, name in enumerate(outcomes):
+        if not (may_miss and name in may_miss):
+            reader.note_missing(name, missing if missing.ndim == 1 else missing[:, j])
 
 
 def _right_hand_side(table: Table | None, taken: set[str], terms: Terms) -> ParsedFormula | None:

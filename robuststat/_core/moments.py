@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +21,8 @@ from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.types import Array
 
 
-class Moments(Protocol):
-    """Estimating equations E psi(row; theta) = 0 on a fixed set of rows.
+class SumMoments(Protocol):
+    """Estimating equations of which only averages are asked for.
 
     Attributes
     ----------
@@ -40,6 +41,10 @@ class Moments(Protocol):
     def sums(self, theta: Array) -> tuple[Array, Array]:
         """Average score (q,) and average derivative A (q, k) at ``theta``."""
         ...
+
+
+class Moments(SumMoments, Protocol):
+    """Estimating equations E psi(row; theta) = 0 on a fixed set of rows."""
 
     def scores(self, theta: Array, rows: slice) -> Array:
         """Scores of some rows, of shape (m, q)."""
@@ -114,6 +119,8 @@ class GMMSolution:
         Hansen's test that all q moments can hold at once; NaN when q = k.
     j_df : int
         q - k.
+    bread : ndarray of shape (k, q)
+        (A' M^-1 A)^-1 A' M^-1, up to sign the influence of each moment on the estimate.
     convergence : ConvergenceInfo
         Record of the second step.
     """
@@ -123,6 +130,7 @@ class GMMSolution:
     j_statistic: float
     j_df: int
     j_pvalue: float
+    bread: Array
     convergence: ConvergenceInfo
 
 
@@ -150,13 +158,13 @@ def check_jacobian(moments: Moments, theta: Array) -> float:
 
 
 def solve_moments(
-    moments: Moments, start: Array, *, tol: float = 1e-10, max_iter: int = 50
+    moments: SumMoments, start: Array, *, tol: float = 1e-10, max_iter: int = 50
 ) -> MomentSolution:
     """Root of exactly identified estimating equations by Newton's method.
 
     Parameters
     ----------
-    moments : Moments
+    moments : SumMoments
         As many equations as parameters.
     start : ndarray of shape (k,)
         First value.
@@ -187,16 +195,24 @@ def mean_outer_product(moments: Moments, theta: Array) -> Array:
 
 
 def solve_gmm(
-    moments: Moments, start: Array, *, tol: float = 1e-10, max_iter: int = 50
+    moments: SumMoments,
+    start: Array,
+    *,
+    meat: Callable[[Array], Array] | None = None,
+    tol: float = 1e-10,
+    max_iter: int = 50,
 ) -> GMMSolution:
     """Two-step GMM for q >= k moments: identity weights first, then the inverse meat.
 
     Parameters
     ----------
-    moments : Moments
+    moments : SumMoments
         At least as many equations as parameters.
     start : ndarray of shape (k,)
         First value.
+    meat : callable, optional
+        Maps theta to the meat M (q, q) of the scores there, for clusters or sampling designs;
+        rows are independent when None, and ``moments`` must have ``scores``.
     tol, max_iter : float, int
         Stopping rule of each step.
 
@@ -214,22 +230,23 @@ def solve_gmm(
         raise DataError(
             f"{q} moments cannot determine {k} parameters. Add moments or drop parameters."
         )
+    spread: Callable[[Array], Array] = meat or partial(mean_outer_product, moments)  # type: ignore[arg-type]
     theta, _ = _gauss_newton(moments, start, np.eye(q), tol, max_iter)
-    weight = solve_square(mean_outer_product(moments, theta), np.eye(q))
+    weight = solve_square(spread(theta), np.eye(q))
     theta, convergence = _gauss_newton(moments, theta, weight, tol, max_iter)
-    meat = mean_outer_product(moments, theta)
     mean, derivative = moments.sums(theta)
-    precision = derivative.T @ solve_square(meat, derivative)
-    vcov = solve_square(precision, np.eye(k)) / moments.n_obs
+    half = solve_square(spread(theta), derivative).T
+    bread = solve_square(half @ derivative, half)
+    vcov = solve_square(half @ derivative, np.eye(k)) / moments.n_obs
     statistic = moments.n_obs * float(mean @ weight @ mean)
     over = q - k
     j_statistic = statistic if over else np.nan
     j_pvalue = float(stats.chi2.sf(statistic, over)) if over else np.nan
-    return GMMSolution(theta, symmetrise(vcov), j_statistic, over, j_pvalue, convergence)
+    return GMMSolution(theta, symmetrise(vcov), j_statistic, over, j_pvalue, bread, convergence)
 
 
 def _gauss_newton(
-    moments: Moments, start: Array, weight: Array, tol: float, max_iter: int
+    moments: SumMoments, start: Array, weight: Array, tol: float, max_iter: int
 ) -> tuple[Array, ConvergenceInfo]:
     """Minimise the weighted length of the average score: a root of A' W g = 0."""
 

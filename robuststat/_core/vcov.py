@@ -55,6 +55,13 @@ class MeatAccumulator:
         """Clusters with at least one row so far; None without clusters."""
         return None if self._seen is None else int(np.count_nonzero(self._seen))
 
+    @property
+    def totals(self) -> Array:
+        """Totals of the clusters so far, of shape (G, k); only with ``n_clusters``."""
+        if self._seen is None:
+            raise ParameterError("Totals of clusters need n_clusters: pass it when creating this.")
+        return self._sums
+
     def update(self, psi: Array, codes: IntArray | None = None) -> None:
         """Add a block of scores (m, k), with codes (m,) exactly if ``n_clusters`` was given.
 

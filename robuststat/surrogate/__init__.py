@@ -41,6 +41,7 @@ from __future__ import annotations
 from robuststat.surrogate._classifier import DSLClassifier
 from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
+from robuststat.surrogate._moment import DSLMoment
 from robuststat.surrogate._plan import LabelPlan
 from robuststat.surrogate._regressor import DSLRegressor
 from robuststat.surrogate._waves import Wave, draw_wave
@@ -49,6 +50,7 @@ __all__ = [
     "Comparison",
     "DSLClassifier",
     "DSLMean",
+    "DSLMoment",
     "DSLRegressor",
     "LabelPlan",
     "Wave",

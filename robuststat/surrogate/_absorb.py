@@ -27,7 +27,7 @@ from robuststat._core.linalg import cluster_sums, solve_square
 from robuststat._core.table import Codes
 from robuststat._core.types import Array, IntArray
 from robuststat.surrogate._labels import Labelling
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._scores import DesignAdjusted
 
 TOL = 1e-13  # largest group mean that may be left, relative to the largest value of the column
 MAX_SWEEPS = 6
@@ -270,8 +270,8 @@ def absorbed_columns(X: Array, left: Array) -> Array:
 
 
 def absorbed_moments(
-    absorber: Absorber, moments: DesignAdjustedGLM, names: tuple[str, ...]
-) -> DesignAdjustedGLM:
+    absorber: Absorber, moments: DesignAdjusted, names: tuple[str, ...]
+) -> DesignAdjusted:
     """Moments with the group effects taken out (2.3 FE).
 
     Moments with a pseudo-outcome hold ``X - P X`` already, which no prediction changes.
@@ -302,7 +302,7 @@ def absorbed_moments(
     return found
 
 
-def group_noise(absorber: Absorber, moments: DesignAdjustedGLM) -> float:
+def group_noise(absorber: Absorber, moments: DesignAdjusted) -> float:
     """Share of a predicted covariate's variation that is noise in its squared group means.
 
     The correction w (x - xhat) has variance (1 - pi)/pi (x - xhat)^2; the group means keep
@@ -331,8 +331,8 @@ def noise_words(share: float) -> str:
 
 
 def labelled_moments(
-    absorber: Absorber, moments: DesignAdjustedGLM, X: Array, y: Array
-) -> DesignAdjustedGLM | None:
+    absorber: Absorber, moments: DesignAdjusted, X: Array, y: Array
+) -> DesignAdjusted | None:
     """Moments of the labelled rows alone, their own group means taken out.
 
     None when the labels cannot carry groups and covariates.

@@ -18,6 +18,7 @@ from robuststat._core.linalg import solve_square
 from robuststat._core.rng import spawn_seeds
 from robuststat._core.types import Array
 from robuststat.surrogate._learners import input_matrix
+from robuststat.surrogate._models import GLMRows
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, moments_of
 
@@ -66,7 +67,7 @@ def second_moments(
     squared = (moments.corrections(theta) @ bread) ** 2
     rows = problem.labelling.rows
     known = np.ones(moments.n_obs)
-    if not problem.covariates:
+    if moments.pseudo_outcome is not None and isinstance(moments.model, GLMRows):
         # Only the error of the prediction is to be learnt; the other factor is known.
         known = (moments.X_hat @ bread) ** 2
         if problem.labelling.weights is not None:

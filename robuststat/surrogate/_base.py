@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from robuststat._core.columns import Terms
+from robuststat._core.columns import Terms, outcome_columns
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import DataError, ParameterError, RoleError
-from robuststat._core.glm import FAMILIES
+from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import (
     Check,
     any_of,
@@ -19,19 +19,20 @@ from robuststat._core.params import (
     is_bool,
     is_cv,
     is_estimator,
-    is_string,
     one_of,
     optional,
 )
 from robuststat._core.roles import columns_named_by
-from robuststat._core.table import as_table
+from robuststat._core.table import Table, as_table
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.surrogate._diagnostics import surrogate_report
 from robuststat.surrogate._fit import Estimate, estimate, make_result, read_problem
 from robuststat.surrogate._learners import LEARNER_NAMES
+from robuststat.surrogate._models import RowModel
 from robuststat.surrogate._options import Options
-from robuststat.surrogate._problem import Problem, by_target
+from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._targets import Classes, by_target
 
 
 def is_names(value: Any) -> str | None:
@@ -39,13 +40,17 @@ def is_names(value: Any) -> str | None:
     return None if fine else "a list of column names"
 
 
-def _outcome_name(y: Any, formula: str | None) -> str:
-    if formula is not None and "~" in formula:
-        return formula.split("~")[0].strip().strip("`") or "y"
+def outcome_names(y: Any, formula: str | None, table: Table | None) -> tuple[str, ...]:
+    """Names of the outcomes that ``y`` or the formula holds."""
+    if formula is not None and "~" in formula and formula.split("~")[0].strip():
+        return (formula.split("~")[0].strip().strip("`"),)
     if isinstance(y, str):
-        return y
+        return (y,)
+    several = outcome_columns(y, table)
+    if several is not None:
+        return tuple(several)
     name = getattr(y, "name", None)
-    return name if isinstance(name, str) and name else "y"
+    return (name if isinstance(name, str) and name else "y",)
 
 
 def refuse_absorbed_roles(absorb: tuple[str, ...], used: tuple[str, ...]) -> None:
@@ -124,8 +129,10 @@ class SurrogateEstimator(InferenceEstimator):
     # What a subclass says about its model; ``formula``, ``fit_intercept`` and ``by`` are
     # constructor parameters where a class has them.
     _labels = False
+    _several_outcomes = False
 
-    def _model_name(self) -> str:
+    def _row_model(self, data: RoleData, classes: Classes) -> RowModel:
+        """Scores of a row."""
         raise NotImplementedError
 
     def _refuse_no_covariate(self) -> None:
@@ -144,9 +151,9 @@ class SurrogateEstimator(InferenceEstimator):
             f"of {X.shape[0]} values, or a column name when X is a data frame."
         )
 
-    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
+    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, Classes]:
         """Expert labels as numbers, and the classes they stand for."""
-        return data, None
+        return data, {}
 
     def _remember(self, problem: Problem, options: Options, found: Estimate) -> Self:
         method, estimand = self._words(problem.data.outcome)
@@ -156,11 +163,11 @@ class SurrogateEstimator(InferenceEstimator):
             problem.data,
         )
         labelling = problem.labelling
-        names = list(self.result_.names)
+        self._shape_coefficients(problem)
+        names = list(problem.labels)
         self.n_labeled_ = labelling.n_labeled
         # One number a row would be data; its range is what a reader needs.
-        prob = labelling.prob
-        low, high = float(prob.min()), float(prob.max())
+        low, high = labelling.range
         self.sample_prob_ = low if np.isclose(low, high, rtol=1e-12, atol=0.0) else (low, high)
         self.surrogate_report_ = surrogate_report(problem, found.predictions)
         self.design_effect_ = pd.Series(found.effect, index=names, name="design_effect")
@@ -170,6 +177,16 @@ class SurrogateEstimator(InferenceEstimator):
         self._plan_parts = found.plan
         self.losses_ = {name: np.array(loss) for name, loss in found.predictions.losses.items()}
         return self
+
+    def _shape_coefficients(self, problem: Problem) -> None:
+        """One row of ``coef_`` and one intercept for each of several outcomes or classes."""
+        if problem.blocks is None:
+            return
+        table = np.array(self.result_.estimate).reshape(len(problem.blocks), -1)
+        position = problem.data.names.index(INTERCEPT) if INTERCEPT in problem.data.names else None
+        self.coef_ = table if position is None else np.delete(table, position, axis=1)
+        zeros = np.zeros(table.shape[0])
+        self.intercept_ = zeros if position is None else table[:, position]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -250,7 +267,40 @@ class SurrogateEstimator(InferenceEstimator):
             sample_weight=sample_weight,
             clusters=clusters,
         )
+        self._remember_roles(
+            y,
+            {
+                "prediction": prediction,
+                "labeled": labeled,
+                "sample_prob": sample_prob,
+                "features": features,
+                "strata": strata,
+                "psu": psu,
+                "sample_weight": sample_weight,
+                "clusters": clusters,
+            },
+        )
         return self._remember(problem, options, estimate(problem, options))
+
+    def _remember_roles(self, y: Any, roles: dict[str, Any]) -> None:
+        """Keep column names, which are no data, for methods that need the rows again."""
+        given = {"y": y, **roles}
+        self._role_names = {n: v for n, v in given.items() if v is not None and columns_named_by(v)}
+        self._role_arrays = tuple(
+            n for n, v in given.items() if v is not None and n not in self._role_names
+        )
+
+    def _same_roles(self, y: Any, roles: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Fill in roles that were column names in ``fit``; ask for those that were arrays."""
+        given = {n: v for n, v in {"y": y, **roles}.items() if v is not None}
+        lacking = [n for n in self._role_arrays if n not in given]
+        if lacking:
+            raise ParameterError(
+                f"fit was given {', '.join(lacking)} as arrays, which are not kept. Pass "
+                f"{', '.join(f'{n}=' for n in lacking)} again."
+            )
+        full = {**self._role_names, **given}
+        return full.pop("y", None), {name: full.get(name) for name in roles}
 
     def _prepare(
         self,
@@ -269,83 +319,78 @@ class SurrogateEstimator(InferenceEstimator):
         """Validate the arguments of ``fit`` and set up the estimating equations."""
         self._check_parameters()
         options = Options(**{name: getattr(self, name) for name in Options.__slots__})
-        terms = self._terms()
-        outcome = _outcome_name(y, terms.formula)
-        table = as_table(X)
-        columns = () if table is None else table.names
-        by_name = isinstance(y, str) or terms.formula is not None
-        others = [c for c in columns if not (by_name and c == outcome)]
-        prediction = by_target(prediction, outcome, others)
-        refuse_absorbed_roles(terms.absorb, (outcome, *columns_named_by(prediction)))
-        mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
-        if by_name and outcome in columns_named_by(prediction):
-            raise RoleError(
-                f"prediction names {outcome!r}, which is the outcome. Name the column of the "
-                "machine's labels, known for every row."
-            )
-        data = read_data(
-            self,
-            X,
-            y,
-            roles={
-                "prediction": prediction,
-                "labeled": labeled,
-                "sample_prob": sample_prob,
-                "features": features,
-                "strata": strata,
-                "psu": psu,
-                "absorb": terms.absorb or None,
-            },
-            sample_weight=sample_weight,
-            clusters=clusters,
-            outcome_kind="labels" if self._labels else "numeric",
-            outcome_may_miss="y" in mapped,
-            predicted=[key for key in mapped if key != "y"],
-            terms=terms,
-            missing=self.missing,
-        )
-        refuse_absorbed_roles(terms.absorb, data.design.columns)
-        if table is not None and terms.formula is None and data.design.columns == ():
-            self._refuse_no_covariate()
+        roles = {
+            "prediction": prediction,
+            "labeled": labeled,
+            "sample_prob": sample_prob,
+            "features": features,
+            "strata": strata,
+            "psu": psu,
+        }
+        data = self._read(X, y, roles, sample_weight=sample_weight, clusters=clusters)
         data, classes = self._encode_outcome(data)
         found = data.roles.get("prediction")
         if found is None and features is None:
             found = pd.DataFrame({"prediction": self._missing_role("prediction", data.X, data.y)})
         elif found is None and self.learner == "passthrough":
             raise RoleError("learner='passthrough' needs prediction=: the surrogate to be used.")
-        left_side = terms.formula is not None and bool(terms.formula.split("~")[0].strip())
-        transformed = left_side and outcome not in columns
-        family = FAMILIES[self._model_name()]
-        return read_problem(data, family, options, found, classes, transformed), options
+        model = self._row_model(data, classes)
+        transformed = self._transformed(as_table(X))
+        return read_problem(data, model, options, found, classes, transformed), options
 
+    def _transformed(self, table: Table | None) -> bool:
+        """Whether the outcome is more than a column."""
+        formula = self._terms().formula
+        if formula is None or "~" not in formula or table is None:
+            return False
+        left = formula.split("~")[0].strip()
+        return bool(left) and left.strip("`") not in table.names
 
-class SurrogateRegression(SurrogateEstimator):
-    """Generalised linear models: they have a formula and an intercept."""
-
-    _parameter_checks: ClassVar[Mapping[str, Check]] = {
-        **SurrogateEstimator._parameter_checks,
-        "formula": optional(is_string),
-        "fit_intercept": is_bool,
-    }
-
-    model: str
-    formula: str | None
-    fit_intercept: bool
-
-    def _terms(self) -> Terms:
-        return Terms(self.formula, self.fit_intercept)
-
-    def _refuse_no_covariate(self) -> None:
-        raise DataError(
-            "X has no covariate: every column is named by a role (such as features=), and a role "
-            "column is no covariate. Name the covariates in a formula, pass the role as an array, "
-            "or use DSLMean for a mean."
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        roles: dict[str, Any],
+        *,
+        sample_weight: Any = None,
+        clusters: Any = None,
+        design: Any = None,
+    ) -> RoleData:
+        """Rows of a call of ``fit``, or of one part of a source, as plain arrays."""
+        terms = self._terms()
+        table = as_table(X)
+        outcomes = outcome_names(y, terms.formula, table if self._several_outcomes else None)
+        if not self._several_outcomes:
+            outcomes = outcomes[:1]
+        columns = () if table is None else table.names
+        by_name = isinstance(y, str) or terms.formula is not None or len(outcomes) > 1
+        others = [c for c in columns if not (by_name and c in outcomes)]
+        prediction = by_target(roles["prediction"], outcomes, others)
+        refuse_absorbed_roles(terms.absorb, (*outcomes, *columns_named_by(prediction)))
+        mapped = list(prediction) if isinstance(prediction, dict) else ["y"]
+        named = [name for name in outcomes if by_name and name in columns_named_by(prediction)]
+        if named:
+            raise RoleError(
+                f"prediction names {named[0]!r}, which is the outcome. Name the column of the "
+                "machine's labels, known for every row."
+            )
+        keys = ("y",) if len(outcomes) == 1 else outcomes
+        data = read_data(
+            self,
+            X,
+            y,
+            roles={**roles, "prediction": prediction, "absorb": terms.absorb or None},
+            sample_weight=sample_weight,
+            clusters=clusters,
+            outcome_kind="labels" if self._labels else "numeric",
+            outcome_may_miss="y" in mapped if len(outcomes) == 1 else mapped,
+            predicted=[key for key in mapped if key not in keys],
+            terms=terms,
+            missing=self.missing,
+            several_outcomes=self._several_outcomes,
+            design=design,
         )
-
-    def _model_name(self) -> str:
-        return self.model
-
-    def _mean_and_slope(self, eta: Array) -> tuple[Array, Array]:
-        family = FAMILIES[self.model]
-        mu = family.mean(eta)
-        return mu, family.slope(mu)
+        refuse_absorbed_roles(terms.absorb, data.design.columns)
+        if table is not None and terms.formula is None and data.design.columns == ():
+            self._refuse_no_covariate()
+        return data

@@ -17,10 +17,9 @@ from robuststat._core.types import Array
 from robuststat.report import Column, Summary, footer_lines, format_p
 from robuststat.result import InferenceResult, WaldTest, compare
 from robuststat.surrogate._fit import Estimate, estimate, make_result
-from robuststat.surrogate._learners import passthrough_prediction
 from robuststat.surrogate._options import Options
-from robuststat.surrogate._problem import Problem, moments_of
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._problem import Problem, given_prediction, moments_of
+from robuststat.surrogate._scores import DesignAdjusted
 from robuststat.surrogate._solve import (
     RepetitionFit,
     VarianceSpec,
@@ -256,7 +255,9 @@ def compare_estimators(
         )
     else:
         notes.append("expert labels alone cannot carry this model")
-    spec = replace(found.spec, kind="robust", clusters=problem.data.clusters)
+    spec = replace(found.spec, kind="robust")
+    if found.spec.kind == "finite":
+        spec = replace(spec, groups=problem.data.clusters)
     if found.spec.kind == "finite":
         notes.append(
             "surrogate only and prediction only have standard errors for a superpopulation: in a "
@@ -283,7 +284,7 @@ def compare_estimators(
         name: results[name] for name in (SURROGATE, GOLD, PREDICTION, PPI, DSL) if name in results
     }
     labels = effective_labels(found.effect, problem.labelling.n_labeled, problem.data.X.shape[0])
-    effective = pd.Series(labels, index=list(problem.data.names), name="labels")
+    effective = pd.Series(labels, index=list(problem.labels), name="labels")
     return Comparison(ordered, bias_test, effective, tuple(notes))
 
 
@@ -311,8 +312,8 @@ def _with_surrogates(
 ) -> WaldTest | None:
     """Add the rows that use the first surrogate of each column; returns the bias test."""
     first = {
-        name: passthrough_prediction(name, frame.iloc[:, [0]], problem.classes)
-        for name, frame in problem.surrogates.items()
+        name: given_prediction(replace(problem, surrogates=_first(problem, name)), name)
+        for name in problem.surrogates
     }
     names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
     used = "" if found.predictions.losses else ", as DSL does"
@@ -344,17 +345,25 @@ def _with_surrogates(
     return bias_test
 
 
+def _first(problem: Problem, name: str) -> dict[str, pd.DataFrame]:
+    """First surrogate of a column, or all its columns when they are probabilities of classes."""
+    frame, classes = problem.surrogates[name], problem.classes.get(name, ())
+    shares = len(classes) > 2 and pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0])
+    return {name: frame.iloc[:, : len(classes)] if shares else frame.iloc[:, [0]]}
+
+
 def _result(
     problem: Problem, found: Estimate, *fits: RepetitionFit, spec: VarianceSpec, method: str
 ) -> InferenceResult:
     theta, vcov = aggregate(list(fits))
-    grouped = spec.psu if spec.psu is not None else spec.clusters
+    grouped = spec.groups
     # Fits without labels keep a superpopulation variance when the corpus is finite.
     named_anew = spec.kind != found.spec.kind and found.spec.kind == "finite"
     return InferenceResult(
         estimate=theta,
         vcov=vcov,
-        names=problem.data.names,
+        names=problem.terms,
+        outcomes=problem.term_blocks,
         df=np.inf if named_anew else found.df,
         n_obs=problem.data.X.shape[0],
         vcov_type=("HC0" if grouped is None else "CR0") if named_anew else found.vcov_type,
@@ -375,16 +384,34 @@ def _plug_in(
 ) -> RepetitionFit:
     """Ordinary fit that takes ``columns`` for truth."""
     moments = moments_of(problem, columns)
-    plain = DesignAdjustedGLM(
-        moments.family,
-        moments.X_hat,
-        moments.y_hat,
-        moments.X_gold,
-        moments.y_gold,
-        moments.labelling,
-        pseudo_outcome=moments.y_hat,
-    )
+    if moments.model.linear_in_outcome:
+        plain = replace(moments, pseudo_outcome=moments.y_hat, gram=None)
+    else:
+        plain = _taken_for_gold(moments)
     return fit_repetition(plain, spec, tol=options.tol, max_iter=options.max_iter, influence=True)
+
+
+def _taken_for_gold(moments: DesignAdjusted) -> DesignAdjusted:
+    """Moments of an ordinary fit: every row counts as labelled, its prediction as the label."""
+    n = moments.X_hat.shape[0]
+    everyone = replace(
+        moments.labelling,
+        labeled=np.ones(n, dtype=bool),
+        rows=np.arange(n),
+        prob=np.broadcast_to(np.float64(1.0), (n,)),
+        ratio=np.ones(n),
+        strata=None,
+        terms=None,
+        known=True,
+    )
+    return replace(
+        moments,
+        X_gold=moments.X_hat,
+        y_gold=moments.y_hat,
+        labelling=everyone,
+        tuning=0.0,
+        pseudo_outcome=None,
+    )
 
 
 def _bias_test(
@@ -405,10 +432,10 @@ def _bias_test(
     theta, vcov = aggregate(gaps)
     scale = np.sqrt(np.maximum(np.diag(vcov), 0.0))
     tested = np.flatnonzero(scale > 1e-8 * np.sqrt(np.diag(found.vcov)))
-    left_out = [name for j, name in enumerate(problem.data.names) if j not in tested]
+    left_out = [name for j, name in enumerate(problem.labels) if j not in tested]
     if tested.size == 0:
         return None, left_out
-    names = tuple(f"bias of {problem.data.names[j]}" for j in tested)
+    names = tuple(f"bias of {problem.labels[j]}" for j in tested)
     part = vcov[np.ix_(tested, tested)]
     gap = InferenceResult(estimate=theta[tested], vcov=part, names=names, n_obs=n)
     return gap.wald_test(np.eye(tested.size)), left_out

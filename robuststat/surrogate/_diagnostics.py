@@ -12,8 +12,9 @@ from robuststat._core.errors import IdentificationError
 from robuststat._core.types import Array
 from robuststat.surrogate._learners import label_numbers
 from robuststat.surrogate._problem import Problem
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._scores import AdjustedMoments
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, fit_repetition
+from robuststat.surrogate._targets import OUTCOME
 
 REPORT_COLUMNS = (
     "variable",
@@ -48,20 +49,53 @@ def surrogate_report(problem: Problem, predictions: CrossFit) -> pd.DataFrame:
         weights = weights * labelling.weights[rows]
     records = []
     for name, target in problem.targets.items():
-        variable = problem.data.outcome if name == "y" else name
-        columns: dict[str, Array] = {}
-        for label, column in problem.surrogates.get(name, pd.DataFrame()).items():
-            values = _numeric(column, problem.classes)
-            if values is not None:
-                columns[str(label)] = values[rows]
+        variable = problem.data.outcome if name == OUTCOME else name
+        columns = _surrogates(problem, name)
         if predictions.losses:
-            columns["(prediction)"] = predictions.predictions[name][:, rows].mean(axis=0)
+            columns["(prediction)"] = predictions.predictions[name].mean(axis=0)
         for label, values in columns.items():
-            records.append(
-                {"variable": variable, "surrogate": label}
-                | _agreement(values, target[rows], weights)
-            )
+            for part, surrogate, gold in _by_class(problem, name, values, target):
+                records.append(
+                    {"variable": variable + part, "surrogate": label}
+                    | _agreement(surrogate[rows], gold[rows], weights)
+                )
     return pd.DataFrame(records, columns=list(REPORT_COLUMNS))
+
+
+def _surrogates(problem: Problem, name: str) -> dict[str, Array]:
+    """Surrogates of a column as numbers (n,) or, for classes, indicators or shares (n, C)."""
+    frame = problem.surrogates.get(name, pd.DataFrame())
+    classes = problem.classes.get(name)
+    found: dict[str, Array] = {}
+    if problem.targets[name].ndim == 2:
+        assert classes is not None
+        if (
+            frame.shape[1] == len(classes)
+            and len(classes) > 2
+            and all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes)
+        ):
+            return {"(shares)": frame.to_numpy(dtype=np.float64)}
+        for label, column in frame.items():
+            if column.isin(list(classes)).any():
+                hits = [(column == value).to_numpy(dtype=np.float64) for value in classes]
+                found[str(label)] = np.column_stack(hits)
+        return found
+    for label, column in frame.items():
+        values = _numeric(column, classes)
+        if values is not None:
+            found[str(label)] = values
+    return found
+
+
+def _by_class(
+    problem: Problem, name: str, values: Array, target: Array
+) -> list[tuple[str, Array, Array]]:
+    """Suffix, surrogate and gold values of a column, one entry a class."""
+    if target.ndim == 1:
+        return [("", values, target)]
+    return [
+        (f"[{value}]", values[:, c], target[:, c]) for c, value in enumerate(problem.classes[name])
+    ]
 
 
 def _numeric(column: pd.Series, classes: Any) -> Array | None:
@@ -101,7 +135,7 @@ def _agreement(surrogate: Array, gold: Array, weights: Array) -> dict[str, float
 
 
 def gold_only(
-    moments: DesignAdjustedGLM | None, spec: VarianceSpec, tol: float, max_iter: int
+    moments: AdjustedMoments | None, spec: VarianceSpec, tol: float, max_iter: int
 ) -> RepetitionFit | None:
     """Fit on expert labels alone, weighted by the design; None when they cannot carry it."""
     if moments is None:
@@ -127,13 +161,16 @@ def design_effect(gold: RepetitionFit | None, vcov: Array) -> Array:
 
 
 def out_of_fold_r2(problem: Problem, predictions: CrossFit) -> dict[str, float]:
-    """Share of the labels' variance that g explains out of fold, averaged over repetitions."""
+    """Share of the labels' variance that g explains out of fold, averaged over repetitions.
+
+    Of classes: the share of the variance of their indicators, summed.
+    """
     rows = problem.labelling.rows
     found = {}
     for name, target in problem.targets.items():
         gold = target[rows]
-        total = np.var(gold)
+        total = float(np.sum(np.var(gold, axis=0)))
         if predictions.losses and total > 0:
             gaps = predictions.predictions[name][:, rows] - gold
-            found[name] = float(1.0 - np.mean(gaps**2) / total)
+            found[name] = float(1.0 - np.sum(gaps**2) / (gaps.shape[0] * rows.size * total))
     return found

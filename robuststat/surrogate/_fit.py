@@ -17,7 +17,6 @@ from robuststat._core.errors import (
     RoleError,
     warn,
 )
-from robuststat._core.glm import GLMFamily
 from robuststat._core.linalg import collinear_columns
 from robuststat._core.table import to_float
 from robuststat._core.types import Array
@@ -31,6 +30,7 @@ from robuststat.surrogate._absorb import (
 )
 from robuststat.surrogate._diagnostics import design_effect, gold_only
 from robuststat.surrogate._labels import Labelling, make_labelling, read_labelled
+from robuststat.surrogate._models import RowModel
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._planning_parts import (
     PlanParts,
@@ -39,19 +39,23 @@ from robuststat.surrogate._planning_parts import (
     plan_parts,
 )
 from robuststat.surrogate._problem import (
-    OUTCOME,
     Problem,
     build_problem,
     columns_without_labels,
     gold_moments,
-    gold_values,
     moments_of,
     predict_columns,
-    surrogates_by_column,
     warn_complete,
 )
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
+from robuststat.surrogate._targets import (
+    OUTCOME,
+    Classes,
+    gold_values,
+    known_rows,
+    surrogates_by_column,
+)
 from robuststat.surrogate._tuning import fit_tuned
 from robuststat.surrogate._variance import variance_spec
 from robuststat.surrogate._words import (
@@ -59,6 +63,7 @@ from robuststat.surrogate._words import (
     assumptions,
     effective_line,
     labelling_line,
+    model_lines,
     prediction_line,
 )
 
@@ -109,10 +114,10 @@ class Estimate:
 
 def read_problem(
     data: RoleData,
-    family: GLMFamily,
+    model: RowModel,
     options: Options,
     prediction: Any,
-    classes: tuple[Any, Any] | None,
+    classes: Classes,
     transformed: bool = False,
 ) -> Problem:
     """Labels, probabilities and designs of the rows (2.1).
@@ -121,22 +126,24 @@ def read_problem(
     ----------
     data : RoleData
         Rows with numeric outcome; roles resolved.
-    family : GLMFamily
-        Model.
+    model : RowModel
+        Scores of a row.
     options : Options
         Constructor parameters.
     prediction : DataFrame, dict of DataFrame, or None
         The resolved role ``prediction``.
-    classes : tuple or None
-        Labels of a binary outcome.
+    classes : dict of str to tuple
+        Labels of the outcome when it is a class, with the key "y".
     transformed : bool
         Whether the outcome is a transformation of a column.
     """
     _refuse_unused(data, options)
-    targets = gold_values(data, tuple(prediction) if isinstance(prediction, dict) else (OUTCOME,))
+    classes = dict(classes)
+    predicted = tuple(prediction) if isinstance(prediction, dict) else (OUTCOME,)
+    targets = gold_values(data, predicted, classes)
     labeled = read_labelled(
         data.roles.get("labeled"),
-        {data.outcome if n == OUTCOME else n: ~np.isnan(v) for n, v in targets.items()},
+        {data.outcome if n == OUTCOME else n: known_rows(v) for n, v in targets.items()},
         data.X.shape[0],
     )
     labelling = make_labelling(
@@ -157,7 +164,7 @@ def read_problem(
             "right only if the machine predicted on that scale. Put the transformed outcome and "
             "its surrogate into the frame as columns, or use a learner."
         )
-    return build_problem(data, family, labelling, targets, surrogates, classes, transformed)
+    return build_problem(data, model, labelling, targets, surrogates, classes, transformed)
 
 
 def _refuse_unused(data: RoleData, options: Options) -> None:
@@ -226,7 +233,7 @@ def estimate(problem: Problem, options: Options) -> Estimate:
         predictions = predictions_of(problem, options)
     fits: list[RepetitionFit] = []
     n_rep = predictions.fold_id.shape[0]
-    bins = bin_probabilities(labelling, n_rep * data.X.shape[1])
+    bins = bin_probabilities(labelling, n_rep * len(problem.terms))
     parts = []
     moments = None
     for r in range(n_rep):
@@ -259,11 +266,12 @@ def predictions_of(problem: Problem, options: Options) -> CrossFit:
 
 
 def _fit_once(
-    moments: DesignAdjustedGLM, spec: VarianceSpec, options: Options, start: Array | None
+    moments: AdjustedMoments, spec: VarianceSpec, options: Options, start: Array | None
 ) -> RepetitionFit:
     """Root and variance of one repetition, tuned when wanted and the predictions matter."""
     tol, max_iter = options.tol, options.max_iter
     if options.tuning is not None and not moments.labelling.complete:
+        assert isinstance(moments, DesignAdjusted)
         return fit_tuned(moments, spec, options.tuning, tol=tol, max_iter=max_iter)
     return fit_repetition(
         moments,
@@ -297,9 +305,11 @@ def make_result(
     lines.append(labelling_line(labelling, options.design))
     if not labelling.complete:
         lines.append(prediction_line(problem, options.learner, found.predictions))
-        effective = effective_line(found.effect, labelling.n_labeled, data.X.shape[0])
+        effective = effective_line(found.effect, labelling.n_labeled, labelling.n_rows)
         lines += [] if effective is None else [effective]
-    grouped = found.spec.psu if found.spec.psu is not None else found.spec.clusters
+    tests = [fit.overidentification for fit in found.fits if fit.overidentification]
+    lines += model_lines(problem, tests)
+    grouped = found.spec.groups
     influence = None
     if options.keep_influence:
         rows = [fit.influence for fit in found.fits if fit.influence is not None]
@@ -307,9 +317,10 @@ def make_result(
     return InferenceResult(
         estimate=found.theta,
         vcov=found.vcov,
-        names=data.names,
+        names=problem.terms,
+        outcomes=problem.term_blocks,
         df=found.df,
-        n_obs=data.X.shape[0],
+        n_obs=labelling.n_rows,
         n_clusters=None if grouped is None else len(grouped.levels),
         vcov_type=found.vcov_type,
         estimand=estimand,

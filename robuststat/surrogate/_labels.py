@@ -49,6 +49,14 @@ class Labelling:
         Columns of the logit model when the probabilities were estimated.
     effective : float
         Kish's effective number of labels, (sum w)^2 / sum w^2.
+    n_rows : int
+        Rows that the labelled ones stand for: n, or more when these rows are part of a source.
+    mass : ndarray of shape (n_strata,)
+        Sum of a pi over all of them, by stratum.
+    information : ndarray of shape (h, h) or None
+        Information of the logit model.
+    range : tuple of float
+        Smallest and largest probability of all rows.
     """
 
     labeled: BoolArray
@@ -60,6 +68,10 @@ class Labelling:
     known: bool
     terms: Array | None
     effective: float
+    n_rows: int
+    mass: Array
+    information: Array | None
+    range: tuple[float, float]
 
     @property
     def equal(self) -> bool:
@@ -79,7 +91,7 @@ class Labelling:
     @property
     def complete(self) -> bool:
         """Whether every row is labelled with weight one, so that surrogates play no part."""
-        return self.rows.size == self.labeled.size and bool((self.ratio == 1.0).all())
+        return self.rows.size == self.n_rows and bool((self.ratio == 1.0).all())
 
 
 def read_labelled(flag: Array | None, known: dict[str, BoolArray], n_rows: int) -> BoolArray:
@@ -196,8 +208,37 @@ def make_labelling(
         # With a fixed number of labels the design itself makes up for the scale.
         used, known = prob, design == "bernoulli"
     ratio = 1.0 / used[rows]
-    effective = _check_weights(ratio, used)
-    return Labelling(labeled, rows, used, ratio, weights, cells, known, terms, effective)
+    effective = check_weights(ratio, float(used.min()), float(used.max()), used)
+    mass, information = _totals(used, weights, cells, terms)
+    return Labelling(
+        labeled,
+        rows,
+        used,
+        ratio,
+        weights,
+        cells,
+        known,
+        terms,
+        effective,
+        n,
+        mass,
+        information,
+        (float(used.min()), float(used.max())),
+    )
+
+
+def _totals(
+    prob: Array, weights: Array | None, strata: Codes | None, terms: Array | None
+) -> tuple[Array, Array | None]:
+    """Sum over all rows what the derivatives of the labelling model need (2.5)."""
+    mass = prob if weights is None else weights * prob
+    if terms is not None:
+        return np.zeros(0), (terms.T * (mass * (1.0 - prob))) @ terms
+    if strata is not None:
+        return np.asarray(np.bincount(strata.codes, mass, len(strata.levels)), dtype=float), None
+    if prob.strides == (0,) and weights is None:
+        return np.array([prob[0] * prob.size]), None
+    return np.array([mass.sum()]), None
 
 
 def _check_probabilities(prob: Array) -> None:
@@ -266,27 +307,25 @@ def _estimated_probabilities(labeled: BoolArray, prob: Array, terms: Array, a: A
     return used
 
 
-def _check_weights(ratio: Array, prob: Array) -> float:
+def check_weights(ratio: Array, low: float, high: float, prob: Array) -> float:
     """Warn about extreme weights; returns Kish's effective number of labels."""
     effective = float(ratio.sum() ** 2 / (ratio**2).sum())
-    above = 0 if prob.strides == (0,) else int(np.count_nonzero(prob > 1.0 + 1e-12))
-    if above:
+    if high > 1.0 + 1e-12:
         warn(
-            f"{above} labelling probabilities exceed 1 after scaling to the share labelled (max "
-            f"{prob.max():.3g}). Check sample_prob, or set normalize_prob=False.",
+            f"{np.count_nonzero(prob > 1.0 + 1e-12)} labelling probabilities exceed 1 after "
+            f"scaling to the share labelled (max {high:.3g}). Check sample_prob, or set "
+            "normalize_prob=False.",
             OverlapWarning,
         )
     # Equal probabilities give equal weights however small they are.
-    if _uneven(ratio):
-        low = float(prob.min())
-        if low < 0.01 or ratio.max() > 50.0 * ratio.mean():
-            warn(
-                f"The smallest labelling probability is {low:.3g}; the largest weight of a "
-                f"labelled row is {ratio.max():.3g} (mean {ratio.mean():.3g}), so {ratio.size} "
-                f"labels are worth {effective:.0f} equally weighted ones. Label more rows where "
-                "the probability is small.",
-                OverlapWarning,
-            )
+    if _uneven(ratio) and (low < 0.01 or ratio.max() > 50.0 * ratio.mean()):
+        warn(
+            f"The smallest labelling probability is {low:.3g}; the largest weight of a "
+            f"labelled row is {ratio.max():.3g} (mean {ratio.mean():.3g}), so {ratio.size} "
+            f"labels are worth {effective:.0f} equally weighted ones. Label more rows where "
+            "the probability is small.",
+            OverlapWarning,
+        )
     return effective
 
 
@@ -328,24 +367,16 @@ def probability_coefficient(labelling: Labelling, correction: Array) -> Array | 
     if labelling.known:
         return None
     weighted = correction * labelling.ratio[:, None]
-    a = labelling.weights
     if labelling.terms is not None:
-        h, prob = labelling.terms, labelling.prob
-        lost = weighted * (1.0 - prob[labelling.rows])[:, None]
-        information = prob * (1.0 - prob) if a is None else a * prob * (1.0 - prob)
-        cross = -lost.T @ h[labelling.rows]
-        return nuisance_coefficient(cross, -(h.T * information) @ h)
-    if labelling.equal and a is None:
-        return np.asarray(
-            weighted.sum(axis=0, keepdims=True) / (labelling.prob[0] * labelling.prob.size)
-        )
-    mass = labelling.prob if a is None else a * labelling.prob
+        assert labelling.information is not None
+        rows = labelling.rows
+        lost = weighted * (1.0 - labelling.prob[rows])[:, None]
+        return nuisance_coefficient(-lost.T @ labelling.terms[rows], -labelling.information)
     if labelling.strata is None:
-        return np.asarray(weighted.sum(axis=0, keepdims=True) / mass.sum())
-    codes, n_cells = labelling.strata.codes, len(labelling.strata.levels)
-    totals = np.zeros((n_cells, correction.shape[1]))
-    np.add.at(totals, codes[labelling.rows], weighted)
-    return totals / np.bincount(codes, mass, n_cells)[:, None]
+        return np.asarray(weighted.sum(axis=0, keepdims=True) / labelling.mass[0])
+    totals = np.zeros((labelling.mass.size, correction.shape[1]))
+    np.add.at(totals, labelling.strata.codes[labelling.rows], weighted)
+    return totals / labelling.mass[:, None]
 
 
 def apply_coefficient(scores: Array, codes: IntArray | None, coefficient: Array) -> Array:

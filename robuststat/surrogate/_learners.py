@@ -28,14 +28,17 @@ def resolve_learner(learner: Any, target: Array, n_labeled: int) -> Any:
     ----------
     learner : str or estimator
         "auto", "ols", "logit", or an estimator that is returned as it is.
-    target : ndarray of shape (n_labeled,)
-        Gold values of the predicted column; 0/1 values count as classes for "auto".
+    target : ndarray of shape (n_labeled,) or (n_labeled, C)
+        Gold values of the predicted column; 0/1 values and indicators count as classes for
+        "auto".
     n_labeled : int
         Number of labels.
     """
     if not isinstance(learner, str):
         return learner
-    binary = bool(np.isin(target, (0.0, 1.0)).all()) and np.unique(target).size == 2
+    binary = target.ndim == 2 or (
+        bool(np.isin(target, (0.0, 1.0)).all()) and np.unique(target).size == 2
+    )
     if learner == "ols":
         return LinearRegression()
     if learner == "logit":
@@ -58,17 +61,19 @@ def learner_words(learner: Any) -> str:
 
 
 def input_matrix(
-    surrogates: dict[str, pd.DataFrame], features: pd.DataFrame | None, classes: Any
+    surrogates: dict[str, pd.DataFrame],
+    features: pd.DataFrame | None,
+    classes: dict[str, tuple[Any, ...]],
 ) -> Array:
     """Build the inputs (n, q) of g: distinct surrogates, then features, categories one-hot."""
-    columns: dict[str, pd.Series] = {}
-    for frame in surrogates.values():
+    columns: dict[str, tuple[pd.Series, Any]] = {}
+    for target, frame in surrogates.items():
         for name, column in frame.items():
-            columns.setdefault(str(name), column)
+            columns.setdefault(str(name), (column, classes.get(target)))
     if features is not None:
         for name, column in features.items():
-            columns.setdefault(str(name), column)
-    parts = [_numbers(column, classes) for column in columns.values()]
+            columns.setdefault(str(name), (column, None))
+    parts = [_numbers(column, own) for column, own in columns.values()]
     for name, part in zip(columns, parts, strict=True):
         if np.isinf(part).any():
             raise DataError(
@@ -89,7 +94,7 @@ def _numbers(column: pd.Series, classes: Any) -> Array:
 
 def label_numbers(column: pd.Series, classes: Any) -> Array | None:
     """1 for the second of two class labels, 0 for the first; None when others occur."""
-    if classes is None or not column.isin(list(classes)).all():
+    if classes is None or len(classes) != 2 or not column.isin(list(classes)).all():
         return None
     return np.asarray(column == classes[1], dtype=np.float64)
 
@@ -104,6 +109,8 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     DataError
         When it holds something other than numbers or the two class labels.
     """
+    if classes is not None and len(classes) > 2 and frame.shape[1] == len(classes):
+        return _probabilities(name, frame, classes)
     if frame.shape[1] != 1:
         raise ParameterError(
             f"learner='passthrough' uses one surrogate as it is, but {name!r} has "
@@ -111,6 +118,8 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
             "that combines them."
         )
     column = frame.iloc[:, 0]
+    if classes is not None and len(classes) > 2:
+        return _indicators(name, column, classes)
     as_label = None
     if not pd.api.types.is_numeric_dtype(column):
         as_label = label_numbers(column, classes)
@@ -125,12 +134,42 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     return values
 
 
+def _indicators(name: str, column: pd.Series, classes: tuple[Any, ...]) -> Array:
+    """Class labels of a surrogate as indicators (n, C)."""
+    unknown = column[~column.isin(list(classes))]
+    if len(unknown):
+        raise DataError(
+            f"The surrogate of {name!r} holds {len(unknown)} values that no expert used (first: "
+            f"{unknown.iloc[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
+            "Recode them, or use a learner."
+        )
+    return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
+
+
+def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> Array:
+    """One column of probabilities a class, by name where names are classes, else in order."""
+    by_name = {str(column): column for column in frame.columns}
+    if all(str(value) in by_name for value in classes):
+        frame = frame[[by_name[str(value)] for value in classes]]
+    shares = np.column_stack([to_float(frame[c], str(c)) for c in frame.columns])
+    total = shares.sum(axis=1)
+    bad = np.flatnonzero(~(np.abs(total - 1.0) < 1e-6))
+    if bad.size:
+        raise DataError(
+            f"The {len(classes)} columns predicted for {name!r} must be probabilities that add up "
+            f"to 1; in {bad.size} rows they do not (row {bad[0]}: {total[bad[0]]:g})."
+        )
+    return shares
+
+
 def training_strata(labeled: BoolArray, targets: dict[str, Array]) -> IntArray:
     """Codes that spread labelled rows, and the classes of binary columns, over folds."""
     codes = np.zeros(labeled.size, dtype=np.int64)
     codes[labeled] = 1
     for target in targets.values():
         gold = target[labeled]
-        if np.isin(gold, (0.0, 1.0)).all():
+        if gold.ndim == 2:
+            codes[labeled] = gold.shape[1] * codes[labeled] + gold.argmax(axis=1)
+        elif np.isin(gold, (0.0, 1.0)).all():
             codes[labeled] = 2 * codes[labeled] + gold.astype(np.int64)
     return codes

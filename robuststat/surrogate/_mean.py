@@ -12,7 +12,6 @@ from sklearn.base import RegressorMixin
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData
-from robuststat._core.errors import DataError
 from robuststat._core.params import (
     Check,
     any_of,
@@ -22,7 +21,14 @@ from robuststat._core.params import (
 from robuststat._core.types import Array
 from robuststat.surrogate._base import SurrogateEstimator, is_names
 from robuststat.surrogate._doc import shared_parameters
-from robuststat.surrogate._outcome import class_numbers, encode_labels, outcome_numbers
+from robuststat.surrogate._models import RowModel, row_model
+from robuststat.surrogate._outcome import (
+    class_numbers,
+    encode_classes,
+    encode_labels,
+    outcome_numbers,
+)
+from robuststat.surrogate._targets import OUTCOME, Classes
 
 
 @shared_parameters
@@ -30,8 +36,9 @@ class DSLMean(RegressorMixin, SurrogateEstimator):
     """Mean or share of a label, overall or by group, when most labels are surrogates.
 
     The estimand is the mean of the expert label over all rows (of a group); for 0/1 labels, or two
-    class labels as strings, the share (of the second in sorted order). Confidence intervals cover
-    it whatever the errors of the machine.
+    class labels as strings, the share (of the second in sorted order); for more classes the share
+    of each. Confidence intervals cover it whatever the errors of the machine. Surrogates of
+    several classes are labels of the same classes, or one column of probabilities a class.
 
     Parameters
     ----------
@@ -68,6 +75,7 @@ class DSLMean(RegressorMixin, SurrogateEstimator):
     """
 
     _labels = True
+    _several_outcomes = True
     _parameter_checks: ClassVar[Mapping[str, Check]] = {
         **SurrogateEstimator._parameter_checks,
         "by": optional(any_of(is_string, is_names)),
@@ -118,42 +126,51 @@ class DSLMean(RegressorMixin, SurrogateEstimator):
         )
         self.by = by
 
-    def _model_name(self) -> str:
-        return "linear"
+    def _row_model(self, data: RoleData, classes: Classes) -> RowModel:
+        columns = np.atleast_2d(data.y.T).shape[0]
+        return row_model("linear", n_outcomes=columns)
 
     def _terms(self) -> Terms:
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
         return Terms(by=by)
 
-    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
+    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, Classes]:
+        self.__dict__.pop("classes_", None)  # of an earlier fit
+        if data.outcomes:
+            columns = [outcome_numbers(v, n) for n, v in zip(data.outcomes, data.y.T, strict=True)]
+            return replace(data, y=np.column_stack(columns)), {}
         series = pd.Series(data.y).infer_objects()
         if pd.api.types.is_numeric_dtype(series) or not series.notna().any():
-            return replace(data, y=outcome_numbers(series, data.outcome)), None
-        distinct = sorted(map(str, series.dropna().unique()))
-        if len(distinct) > 2:
-            raise DataError(
-                f"{data.outcome!r} holds {len(distinct)} classes ({', '.join(distinct[:5])}"
-                f"{', ...' if len(distinct) > 5 else ''}); a mean needs numbers or two classes. "
-                "Pass one class at a time as 0/1, such as y == 'a'."
-            )
-        values, classes = encode_labels(data.y, data.outcome, data.weights)
-        self.classes_ = np.array(classes)
-        return replace(data, y=values), classes
+            return replace(data, y=outcome_numbers(series, data.outcome)), {}
+        if series.nunique() > 2:
+            values, levels = encode_classes(data.y, data.outcome, data.weights)
+        else:
+            values, levels = encode_labels(data.y, data.outcome, data.weights)
+        self.classes_ = np.array(levels)
+        return replace(data, y=values), {OUTCOME: levels}
 
     def _outcome_numbers(self, values: Any) -> Array:
-        if hasattr(self, "classes_"):
+        if np.ndim(values) == 2:
+            return np.asarray(values, dtype=np.float64)
+        if not hasattr(self, "classes_"):
+            return super()._outcome_numbers(values)
+        if len(self.classes_) == 2:
             return class_numbers(values, self.classes_[1])
-        return super()._outcome_numbers(values)
+        return np.column_stack([class_numbers(values, c) for c in self.classes_])
 
     def _words(self, outcome: str) -> tuple[str, str]:
         groups = "" if self.by is None else " by group"
-        two = hasattr(self, "classes_")
-        what = f"share of {outcome} = {self.classes_[1]!s}" if two else f"mean of {outcome}"
+        classes: Any = getattr(self, "classes_", ())
+        what = f"mean of {outcome}"
+        if len(classes) == 2:
+            what = f"share of {outcome} = {classes[1]!s}"
+        elif len(classes):
+            what = f"share of each class of {outcome}"
         return (
             f"Mean{groups}, design-based correction for surrogate labels",
             f"{what}{groups}, as expert labels on every row would give it",
         )
 
     def predict(self, X: Any) -> Array:
-        """Mean of the group of each new row, of shape (n,)."""
+        """Mean of the group of each new row, of shape (n,), or class shares (n, C)."""
         return self._linear_predictor(X)

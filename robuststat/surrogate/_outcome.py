@@ -62,6 +62,49 @@ def encode_labels(
     return values, (first, second)
 
 
+def encode_classes(y: Any, name: str, weights: Array | None) -> tuple[Array, tuple[Any, ...]]:
+    """Labels as indicators (n, C) with NaN where not labelled, and the C classes in order.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        Labels of any type that can be sorted; NaN, None or NA where not labelled.
+    name : str
+        Name of the column, for messages.
+    weights : ndarray of shape (n,) or None
+        Sample weights; labels of rows without weight do not count as a class.
+
+    Raises
+    ------
+    DataError
+        When there is one class only, or the labels are measurements.
+    """
+    series = pd.Series(y).reset_index(drop=True).infer_objects()
+    known = series.notna().to_numpy()
+    counted = known if weights is None else known & (weights > 0)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        present = set(series[counted].unique().tolist())
+        distinct = [level for level in series.cat.categories.tolist() if level in present]
+    else:
+        distinct = sorted(pd.unique(series[counted]).tolist(), key=lambda v: (str(type(v)), v))
+    if any(isinstance(v, float) and not v.is_integer() for v in distinct):
+        shown = ", ".join(f"{v:g}" for v in distinct[:5])
+        raise DataError(
+            f"Unknown label type: continuous. {name!r} must hold classes, but holds numbers such "
+            f"as {shown}. Cut them into classes, or use a model for numbers."
+        )
+    if len(distinct) == 1:
+        raise DataError(
+            f"The labels of {name!r} hold one class only ({distinct[0]!r}); at least two are "
+            "needed. Label more rows."
+        )
+    indicators = np.full((len(series), len(distinct)), np.nan)
+    for c, value in enumerate(distinct):
+        hit = (series == value).to_numpy(dtype=np.float64, na_value=0.0)
+        indicators[known, c] = hit[known]
+    return indicators, tuple(_whole(value) for value in distinct)
+
+
 def _whole(value: Any) -> Any:
     """Integers with gaps arrive as floats; the classes stay whole numbers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

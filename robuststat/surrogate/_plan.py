@@ -94,7 +94,7 @@ class LabelPlan:
     x2           0.035  0.028  0.020
     x3           0.039  0.031  0.022
     >>> plan.labels_needed(coef="x1", se=0.03)
-    285
+    289
     """
 
     def __init__(self, est: Any) -> None:
@@ -111,7 +111,7 @@ class LabelPlan:
             )
         self._est = est
         self._parts: PlanParts = est._plan_parts
-        self.terms: tuple[str, ...] = tuple(est.result_.names)
+        self.terms: tuple[str, ...] = tuple(est.result_.labels)
         self.n_obs = self._parts.n_obs
         self.n_labeled = self._parts.n_labeled
 
@@ -324,9 +324,9 @@ class LabelPlan:
         position = self._position(coef)
         check_value("floor", floor, in_range(0, 1))
         problem, options = allocation_problem(self._est, X, y, prediction=prediction, **roles)
-        if tuple(problem.data.names) != self.terms:
+        if problem.labels != self.terms:
             raise ParameterError(
-                f"X has the terms {', '.join(problem.data.names)}; the fit has "
+                f"X has the terms {', '.join(problem.labels)}; the fit has "
                 f"{', '.join(self.terms)}. Pass rows with the same columns."
             )
         predictions = predictions_of(problem, replace(options, n_rep=1))

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from robuststat._core.errors import ParameterError
-from robuststat._core.linalg import solve_square
 from robuststat._core.types import Array, IntArray
 from robuststat._core.vcov import cluster_sums
 from robuststat.surrogate._labels import Labelling
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._models import GLMRows
+from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, centred
 
 # Distinct probabilities that are kept exactly, and numbers that a fitted object may hold for them.
@@ -124,7 +124,7 @@ def bin_probabilities(labelling: Labelling, n_values: int) -> ProbabilityBins:
     n_values : int
         Numbers stored for each bin; with many, there are fewer bins.
     """
-    n, rows = labelling.labeled.size, labelling.rows
+    n, rows = labelling.n_rows, labelling.rows
     if labelling.equal or labelling.complete:
         codes = np.zeros(rows.size, dtype=np.int64)
         return ProbabilityBins(codes, np.array([float(n)]), np.array([float(rows.size)]))
@@ -151,7 +151,7 @@ def bin_probabilities(labelling: Labelling, n_values: int) -> ProbabilityBins:
 
 
 def plan_parts(
-    moments: DesignAdjustedGLM, fit: RepetitionFit, spec: VarianceSpec, bins: ProbabilityBins
+    moments: AdjustedMoments, fit: RepetitionFit, spec: VarianceSpec, bins: ProbabilityBins
 ) -> tuple[Array, ...]:
     """Return full, T, S, fitted and correction of one repetition, see :class:`PlanParts`."""
     labelling, n = moments.labelling, moments.n_obs
@@ -169,7 +169,7 @@ def plan_parts(
     slope = _bin_sums(squares, weight / prob, bins.codes, n_bins)
     level = _bin_sums(squares, weight, bins.codes, n_bins)
     used = raw if spec.kind == "robust" else middle
-    groups = spec.psu if spec.psu is not None else spec.clusters
+    groups = spec.groups
     full = weight @ gold**2
     correction = (labelling.ratio * weight) @ used**2
     if spec.kind == "finite":
@@ -190,7 +190,7 @@ def join_parts(
     """Put the sums of all repetitions together."""
     full, slope, level, fitted, correction = (np.array(part) for part in zip(*parts, strict=True))
     return PlanParts(
-        n_obs=int(labelling.labeled.size),
+        n_obs=labelling.n_rows,
         n_labeled=labelling.n_labeled,
         counts=bins.counts,
         sums=bins.sums,
@@ -203,7 +203,7 @@ def join_parts(
     )
 
 
-def _influences(moments: DesignAdjustedGLM, fit: RepetitionFit) -> tuple[Array, Array]:
+def _influences(moments: AdjustedMoments, fit: RepetitionFit) -> tuple[Array, Array]:
     """A^-1 m and A^-1 delta of the labelled rows, each of shape (n_labeled, k)."""
     if fit.each:
         assert fit.tuning is not None
@@ -216,18 +216,20 @@ def _influences(moments: DesignAdjustedGLM, fit: RepetitionFit) -> tuple[Array, 
         return gold, raw
     if fit.tuning is not None:
         moments = moments.tuned(fit.tuning)
-    assert fit.jacobian is not None
-    bread = solve_square(-fit.jacobian, np.eye(fit.theta.size))
-    if moments.pseudo_outcome is None:
+    assert fit.bread is not None
+    bread, model = fit.bread, moments.model
+    in_memory = isinstance(moments, DesignAdjusted) and moments.pseudo_outcome is not None
+    if not (in_memory and isinstance(model, GLMRows)):
         gold = moments.tuned(0.0).corrections(fit.theta) @ bread.T
         return gold, moments.corrections(fit.theta) @ bread.T
+    assert isinstance(moments, DesignAdjusted)
     # Only the outcome differs. Coefficients come first in memory: products with one number a row
     # are several times faster so.
     rows, a = moments.labelling.rows, moments.labelling.weights
     leverage = bread @ moments.X_gold.T
     if a is not None:
         leverage *= a[rows]
-    residual = moments.y_gold - moments.family.mean(moments.X_gold @ fit.theta)
+    residual = moments.y_gold - model.family.mean(moments.X_gold @ fit.theta)
     error = moments.y_gold - moments.y_hat[rows]
     return (leverage * residual).T, (leverage * error).T
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +9,15 @@ import numpy as np
 import pandas as pd
 
 from robuststat._core.crossfit import CrossFit, NuisanceTask, cross_fit, make_folds
-from robuststat._core.data import RoleData
+from robuststat._core.data import RoleData, Shares
 from robuststat._core.errors import (
     CollinearityError,
     DataError,
     ParameterError,
-    RoleError,
     warn,
 )
-from robuststat._core.glm import GLMFamily
 from robuststat._core.linalg import collinear_columns
 from robuststat._core.rng import check_rng
-from robuststat._core.table import to_float
 from robuststat._core.types import Array
 from robuststat.surrogate._absorb import (
     Absorber,
@@ -37,11 +33,9 @@ from robuststat.surrogate._learners import (
     resolve_learner,
     training_strata,
 )
-from robuststat.surrogate._scores import DesignAdjustedGLM, design_gram, outcome_moments
-
-OUTCOME = "y"
-
-_LABEL_TYPES = (pd.StringDtype, pd.CategoricalDtype)
+from robuststat.surrogate._models import MultinomialRows, RowModel, SeveralOutcomes, UserRows
+from robuststat.surrogate._scores import DesignAdjusted, adjusted, design_gram
+from robuststat.surrogate._targets import OUTCOME, Classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +46,19 @@ class Problem:
     ----------
     data : RoleData
         Rows, with numeric outcome.
-    family : GLMFamily
-        Model.
+    model : RowModel
+        Scores of a row.
     labelling : Labelling
         Labels and weights.
-    targets : dict of str to ndarray of shape (n,)
-        Gold values of each predicted column (NaN where unknown); the outcome is called "y".
+    targets : dict of str to ndarray of shape (n,) or (n, C)
+        Gold values of each predicted column (NaN where unknown), indicators of classes; a single
+        outcome is called "y".
     surrogates : dict of str to DataFrame
         Surrogate columns of each predicted column.
     features : DataFrame or None
         Further inputs of the prediction functions.
-    classes : tuple or None
-        The two labels of a classifier's outcome.
+    classes : dict of str to tuple
+        Labels of the predicted columns that are classes.
     X_gold : ndarray of shape (n_labeled, k)
         Design of the labelled rows.
     gram : ndarray of shape (k, k) or None
@@ -79,12 +74,12 @@ class Problem:
     """
 
     data: RoleData
-    family: GLMFamily
+    model: RowModel
     labelling: Labelling
     targets: dict[str, Array]
     surrogates: dict[str, pd.DataFrame]
     features: pd.DataFrame | None
-    classes: tuple[Any, ...] | None
+    classes: Classes
     X_gold: Array
     gram: Array | None
     transformed: bool
@@ -95,97 +90,63 @@ class Problem:
     def n_params(self) -> int:
         """Coefficients and absorbed parameters."""
         absorbed = 0 if self.absorber is None else self.absorber.rank
-        return int(self.data.X.shape[1]) + absorbed
+        k = int(self.data.X.shape[1])
+        # Several outcomes share rows, not parameters: each regression has k of its own.
+        own = isinstance(self.model, MultinomialRows | UserRows)
+        return (self.model.shape(k)[1] if own else k) + absorbed
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Keys of the outcomes among the predicted columns."""
+        return self.data.outcomes or (OUTCOME,)
 
     @property
     def covariates(self) -> tuple[str, ...]:
         """Predicted covariates."""
-        return tuple(name for name in self.targets if name != OUTCOME)
+        return tuple(name for name in self.targets if name not in self.outcomes)
 
+    @property
+    def blocks(self) -> tuple[str, ...] | None:
+        """Outcome or class of each block of coefficients; None when there is one block."""
+        if isinstance(self.model, MultinomialRows):
+            return tuple(str(value) for value in self.classes[OUTCOME][1:])
+        if isinstance(self.model, SeveralOutcomes):
+            return self.data.outcomes or tuple(str(value) for value in self.classes[OUTCOME])
+        return None
 
-def by_target(prediction: Any, outcome: str, covariates: Collection[str]) -> Any:
-    """Give the outcome's surrogates of a mapping the key "y"; anything else is returned as it is.
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Term of each parameter."""
+        if isinstance(self.model, UserRows):
+            return self.model.names
+        return self.data.names * len(self.blocks or ("",))
 
-    Parameters
-    ----------
-    prediction : object
-        The role ``prediction``.
-    outcome : str
-        Name of the outcome; it counts as a key unless a covariate has the same name.
-    covariates : collection of str
-        Columns that may be covariates.
+    @property
+    def term_blocks(self) -> tuple[str, ...] | None:
+        """Block of each parameter."""
+        if self.blocks is None:
+            return None
+        return tuple(block for block in self.blocks for _ in self.data.names)
 
-    Raises
-    ------
-    RoleError
-        When two keys name the outcome, or a covariate is called "y".
-    """
-    if not isinstance(prediction, Mapping):
-        return prediction
-    if not prediction:
-        raise RoleError("prediction is an empty dict. Name at least one predicted column.")
-    mapped: dict[str, Any] = {}
-    for key, value in prediction.items():
-        name = str(key)
-        if name == OUTCOME and name in covariates and outcome != OUTCOME:
-            raise RoleError(
-                f"prediction names 'y', which means the outcome ({outcome!r}), but a covariate has "
-                "the same name. Rename that covariate."
-            )
-        target = OUTCOME if name == outcome and name not in covariates else name
-        if target in mapped:
-            raise RoleError(
-                f"prediction names the outcome twice, as {outcome!r} and as 'y'. Keep one."
-            )
-        mapped[target] = value
-    return mapped
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Unique name of each parameter, as in the result."""
+        if self.term_blocks is None:
+            return self.terms
+        return tuple(f"{b}:{t}" for b, t in zip(self.term_blocks, self.terms, strict=True))
 
-
-def surrogates_by_column(prediction: Any) -> dict[str, pd.DataFrame]:
-    """Surrogate columns of each predicted column from the resolved role."""
-    if prediction is None:
-        return {}
-    return dict(prediction) if isinstance(prediction, dict) else {OUTCOME: prediction}
-
-
-def _holds_labels(column: pd.Series) -> bool:
-    """Whether a column holds categories or text, under the dtypes of pandas 2 and 3."""
-    column = column.infer_objects()
-    text = column.dtype == object and column.dropna().map(lambda v: isinstance(v, str)).any()
-    return bool(text) or isinstance(column.dtype, _LABEL_TYPES)
-
-
-def gold_values(data: RoleData, predicted: tuple[str, ...]) -> dict[str, Array]:
-    """Gold values of the predicted columns, NaN where not known."""
-    values = {}
-    for name in predicted:
-        if name == OUTCOME:
-            values[name] = np.asarray(data.y, dtype=np.float64)
-        elif data.frame is not None:
-            if name not in data.frame:
-                raise RoleError(
-                    f"prediction names {name!r}, which is neither the outcome nor a column of "
-                    f"the formula. Its columns are {', '.join(map(str, data.frame.columns))}."
-                )
-            if _holds_labels(data.frame[name]):
-                raise DataError(
-                    f"prediction names the covariate {name!r}, which holds labels "
-                    f"({data.frame[name].dtype}). Predicted covariates must be numbers: code two "
-                    "categories as 0/1, more as one 0/1 column each."
-                )
-            values[name] = to_float(data.frame[name], name)
-        else:
-            values[name] = data.X[:, data.design.affected(name)[0]]
-    return values
+    def response(self, values: Array) -> Array:
+        """Outcome as the model takes it: a multinomial model has a baseline class."""
+        return values[:, 1:] if isinstance(self.model, MultinomialRows) else values
 
 
 def build_problem(
     data: RoleData,
-    family: GLMFamily,
+    model: RowModel,
     labelling: Labelling,
     targets: dict[str, Array],
     surrogates: dict[str, pd.DataFrame],
-    classes: tuple[Any, ...] | None,
+    classes: Classes,
     transformed: bool = False,
 ) -> Problem:
     """Check that the labels can carry the model and collect what does not change with g.
@@ -197,7 +158,8 @@ def build_problem(
     CollinearityError
         When columns of the design are linearly dependent.
     """
-    n_labeled, k = labelling.n_labeled, data.X.shape[1]
+    n_labeled, user = labelling.n_labeled, isinstance(model, UserRows)
+    k = model.shape(data.X.shape[1])[1] if user else data.X.shape[1]
     if labelling.weights is not None:
         # A row of weight zero is as good as absent.
         n_labeled = int(np.count_nonzero(labelling.weights[labelling.rows]))
@@ -207,7 +169,7 @@ def build_problem(
             f"coefficients; at least {k + 1} are needed. Label more rows or use fewer covariates."
         )
     X, absorber = data.X, None
-    covariates = [name for name in targets if name != OUTCOME]
+    covariates = [name for name in targets if name not in (data.outcomes or (OUTCOME,))]
     if "absorb" in data.roles:
         if k == 0:
             raise ParameterError(
@@ -226,13 +188,14 @@ def build_problem(
         raise DataError(
             f"The squares of {', '.join(large)} overflow. Rescale the column to moderate units."
         )
-    report = collinear_columns(products, data.names, gram=True)
-    if report.dependent:
+    # What a user's moments make of the columns is theirs to say.
+    report = None if user else collinear_columns(products, data.names, gram=True)
+    if report is not None and report.dependent:
         raise CollinearityError(f"The design is collinear: {report.message()}")
     features = data.roles.get("features")
     return Problem(
         data=data,
-        family=family,
+        model=model,
         labelling=labelling,
         targets=targets,
         surrogates=surrogates,
@@ -268,10 +231,7 @@ def predict_columns(
     n = problem.data.X.shape[0]
     labelling = problem.labelling
     if isinstance(learner, str) and learner == "passthrough":
-        given = {
-            name: passthrough_prediction(name, problem.surrogates[name], problem.classes)[None, :]
-            for name in problem.targets
-        }
+        given = {name: given_prediction(problem, name)[None] for name in problem.targets}
         return CrossFit(given, np.zeros((1, n), dtype=np.int64), {}, np.zeros(1, dtype=np.int64))
     inputs = input_matrix(problem.surrogates, problem.features, problem.classes)
     tasks = [
@@ -291,24 +251,62 @@ def predict_columns(
         units = problem.data.roles.get("psu")
     groups = None if units is None else units.codes
     strata = training_strata(labelling.labeled, problem.targets)
-    splits, seeds = make_folds(n, cv, n_rep, rng, groups=groups, strata=strata)
+    splits, seeds = make_folds(
+        n, cv, n_rep, rng, groups=groups, strata=strata, idle=~labelling.labeled
+    )
     return cross_fit(tasks, splits, seeds, rng, n_jobs=n_jobs, verbose=verbose)
 
 
-def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjustedGLM:
-    """Estimating equations for one set of predictions (n,) of the predicted columns."""
+def given_prediction(problem: Problem, name: str) -> Array:
+    """Take the single surrogate of a column for its prediction."""
+    found = passthrough_prediction(name, problem.surrogates[name], problem.classes.get(name))
+    if found.ndim == 1 and problem.targets[name].ndim == 2:
+        # The probability of the second of two levels.
+        return np.column_stack([1.0 - found, found])
+    return found
+
+
+def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjusted:
+    """Estimating equations for one set of predictions (n,) or (n, C) of the predicted columns."""
     data, labelling = problem.data, problem.labelling
     rows = labelling.rows
-    y_hat = predictions.get(OUTCOME, data.y)
-    y_gold = np.asarray(data.y, dtype=np.float64)[rows]
-    if not problem.covariates:
-        plain = outcome_moments(
-            problem.family, problem.X, y_hat, problem.X_gold, y_gold, labelling, problem.gram
-        )
-        if problem.absorber is None:
-            return plain
-        return absorbed_moments(problem.absorber, plain, data.names)
-    X_hat = data.rebuild({name: predictions[name] for name in problem.covariates})
+    y_hat = problem.response(outcome_values(problem, predictions))
+    y_gold = problem.response(np.asarray(data.y, dtype=np.float64)[rows])
+    X_hat = filled_design(problem, predictions) if problem.covariates else problem.X
+    moments = adjusted(
+        problem.model,
+        X_hat,
+        y_hat,
+        problem.X_gold,
+        y_gold,
+        labelling,
+        outcome_only=not problem.covariates,
+        gram=problem.gram,
+    )
+    if problem.absorber is None:
+        return moments
+    return absorbed_moments(problem.absorber, moments, data.names)
+
+
+def outcome_values(problem: Problem, predictions: dict[str, Array]) -> Array:
+    """Outcome(s) with predictions where they are predicted, of shape (n,) or (n, m)."""
+    if not problem.data.outcomes:
+        return np.asarray(predictions.get(OUTCOME, problem.data.y))
+    columns = [
+        predictions.get(name, problem.data.y[:, j]) for j, name in enumerate(problem.outcomes)
+    ]
+    return np.column_stack(columns)
+
+
+def filled_design(problem: Problem, predictions: dict[str, Array]) -> Array:
+    """Design with predictions in place of the predicted covariates."""
+    data = problem.data
+    replacement: dict[str, Any] = {}
+    for name in problem.covariates:
+        values = predictions[name]
+        levels = problem.classes.get(name)
+        replacement[name] = values if levels is None else Shares(levels, values)
+    X_hat = data.rebuild(replacement)
     if not np.isfinite(X_hat.sum()):
         bad = [data.names[j] for j in np.flatnonzero(~np.isfinite(X_hat).all(axis=0))]
         count = int((~np.isfinite(X_hat).all(axis=1)).sum())
@@ -317,13 +315,10 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
             f"{', '.join(problem.covariates)} is replaced by its prediction. Use a term that is "
             "defined for every prediction, or transform the column before."
         )
-    full = DesignAdjustedGLM(problem.family, X_hat, y_hat, problem.X_gold, y_gold, labelling)
-    if problem.absorber is None:
-        return full
-    return absorbed_moments(problem.absorber, full, data.names)
+    return X_hat
 
 
-def gold_moments(problem: Problem, moments: DesignAdjustedGLM) -> DesignAdjustedGLM | None:
+def gold_moments(problem: Problem, moments: DesignAdjusted) -> DesignAdjusted | None:
     """Moments to fit expert labels alone; None when they cannot carry the absorbed effects."""
     if problem.absorber is None:
         return moments

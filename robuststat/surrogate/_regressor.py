@@ -12,20 +12,23 @@ from sklearn.utils.validation import check_is_fitted
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData
 from robuststat._core.errors import ParameterError
-from robuststat._core.params import Check, any_of, is_string, one_of, optional
+from robuststat._core.params import Check, any_of, in_range, is_string, one_of, optional
 from robuststat._core.types import Array
 from robuststat.surrogate._absorb import describe_groups
-from robuststat.surrogate._base import SurrogateRegression, is_names
+from robuststat.surrogate._base import is_names
 from robuststat.surrogate._doc import shared_parameters
 from robuststat.surrogate._fit import Estimate
+from robuststat.surrogate._models import RowModel, row_model
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._outcome import check_counts
 from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._regression import SurrogateRegression
+from robuststat.surrogate._targets import Classes
 
 
 @shared_parameters
 class DSLRegressor(RegressorMixin, SurrogateRegression):
-    """Linear or Poisson regression when outcome or covariates are surrogates.
+    """Linear, Poisson or quantile regression when outcome or covariates are surrogates.
 
     Use it when a machine labelled every row (sentiment, topic, stance, a scanned amount) and
     experts labelled a random part. The estimand is the coefficient that the same regression
@@ -34,8 +37,11 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
 
     Parameters
     ----------
-    model : {"linear", "poisson"}, default="linear"
-        Least squares, or Poisson regression with log link (coefficients in log units).
+    model : {"linear", "poisson", "quantile"}, default="linear"
+        Least squares, Poisson regression with log link (coefficients in log units), or quantile
+        regression.
+    quantile : float, default=0.5
+        Which conditional quantile ``model="quantile"`` describes, in (0, 1).
     formula : str, optional
         Model formula such as ``"y ~ x1 * x2 + C(region)"``; then ``X`` is a frame.
     fit_intercept : bool, default=True
@@ -62,6 +68,16 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
     Notes
     -----
     {notes}
+
+    ``y`` may hold several outcomes (a list of columns, a frame, an array (n, m)): each has a
+    regression of its own, and the joint variance serves tests across them. A row then counts as
+    labelled when all predicted outcomes are known, and ``prediction`` is a dict.
+
+    A quantile regression solves its moments, whose scores jump, at a vertex of the design-adjusted
+    check loss (derived here; the usual quantile regression when every row is labelled). The
+    derivative in its sandwich is Powell's (1991) kernel estimate from the labelled residuals, with
+    Gaussian kernel and Hall and Sheather's (1988) bandwidth. Surrogates help it only through
+    1{g <= x'b}: they should be on the scale of the outcome.
 
     With ``absorb``, coefficients and standard errors equal those of the same regression with one
     indicator a group, without ever forming these columns: pseudo-columns such as
@@ -104,9 +120,11 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
     0   unit      40           0           0
     """
 
+    _several_outcomes = True
     _parameter_checks: ClassVar[Mapping[str, Check]] = {
         **SurrogateRegression._parameter_checks,
-        "model": one_of("linear", "poisson"),
+        "model": one_of("linear", "poisson", "quantile"),
+        "quantile": in_range(0, 1, closed="neither"),
         "absorb": optional(any_of(is_string, is_names)),
     }
 
@@ -114,6 +132,7 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
         self,
         model: str = "linear",
         *,
+        quantile: float = 0.5,
         formula: str | None = None,
         learner: Any = "auto",
         cv: Any = 5,
@@ -157,6 +176,7 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
             verbose=verbose,
         )
         self.model = model
+        self.quantile = quantile
         self.formula = formula
         self.fit_intercept = fit_intercept
         self.absorb = absorb
@@ -170,6 +190,11 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
             raise ParameterError(
                 f"absorb needs model='linear'; got model={self.model!r}. Put C(...) terms in the "
                 "formula for a model with few groups."
+            )
+        if self.model == "quantile" and self.tuning == "matrix":
+            raise ParameterError(
+                "tuning='matrix' has no loss to minimise with model='quantile', whose scores have "
+                "no derivative. Use tuning='scalar'."
             )
         if names and self.tuning is not None:
             raise ParameterError(
@@ -191,13 +216,26 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
         self.absorbed_ = None if absorber is None else describe_groups(absorber, problem.labelling)
         return self
 
-    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, tuple[Any, Any] | None]:
+    def _row_model(self, data: RoleData, classes: Classes) -> RowModel:
+        if data.outcomes and (self.model == "quantile" or self.absorb is not None):
+            what = "model='quantile'" if self.model == "quantile" else "absorb"
+            raise ParameterError(
+                f"{what} takes one outcome; y holds {len(data.outcomes)} "
+                f"({', '.join(data.outcomes)}). Fit them one by one."
+            )
+        return row_model(self.model, quantile=self.quantile, n_outcomes=max(1, len(data.outcomes)))
+
+    def _encode_outcome(self, data: RoleData) -> tuple[RoleData, Classes]:
         if self.model == "poisson":
             check_counts(data.y, data.outcome)
-        return data, None
+        return data, {}
 
     def _words(self, outcome: str) -> tuple[str, str]:
-        kind = "Linear model" if self.model == "linear" else "Poisson regression (log link)"
+        kind = {
+            "linear": "Linear model",
+            "poisson": "Poisson regression (log link)",
+            "quantile": f"Quantile regression ({self.quantile:g} quantile)",
+        }[self.model]
         if self.absorb is not None:
             kind += f" with fixed effects of {', '.join(self._absorbed_names())}"
         return (
@@ -216,8 +254,8 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
 
         Returns
         -------
-        ndarray of shape (n,)
-            In the unit of y.
+        ndarray of shape (n,) or (n, m)
+            In the unit of y; for ``model="quantile"`` that quantile; m columns for m outcomes.
 
         Raises
         ------

@@ -6,30 +6,28 @@ Numbers such as (2.5) refer to the steps in the docstring of ``robuststat.surrog
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from robuststat._core.glm import GLMFamily, glm_sums, row_blocks
+from robuststat._core.glm import row_blocks
 from robuststat._core.linalg import nearest_psd, solve_square, symmetrise
-from robuststat._core.moments import MomentSolution, solve_moments
-from robuststat._core.optim import ConvergenceInfo, newton
+from robuststat._core.moments import GMMSolution, MomentSolution, solve_gmm, solve_moments
+from robuststat._core.optim import ConvergenceInfo
 from robuststat._core.table import Codes
-from robuststat._core.types import Array
-from robuststat._core.vcov import MeatAccumulator, cluster_sums, meat, sandwich, survey_meat
+from robuststat._core.types import Array, IntArray
+from robuststat._core.vcov import MeatAccumulator, meat, sandwich, survey_meat
 from robuststat.surrogate._labels import (
     Labelling,
     apply_coefficient,
     nuisance_scores,
     probability_coefficient,
 )
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
+from robuststat.surrogate._starts import first_value, quantile_root
 
 VarianceKind = Literal["robust", "design", "finite"]
-
-# Newton starts from the root on a thinned sample of about this many rows: most of its steps then
-# cost a fraction of a pass, and the full rows need two or three.
-_WARM_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,26 @@ class VarianceSpec:
     kind : {"robust", "design", "finite"}
         Scores as they are (2.4); corrected for estimated or fixed-size labelling (2.5); only the
         labelling is random (2.5b).
-    clusters : Codes or None
-        Dependence groups.
-    psu, strata : Codes or None
-        Survey design of the rows; replaces ``clusters``.
+    groups : Codes or None
+        Clusters, or primary sampling units of a survey.
+    survey : bool
+        Whether the groups are sampling units: their totals vary around the mean of a stratum.
+    unit_strata : ndarray of shape (G,) or None
+        Stratum of each sampling unit.
     factor : float
         Small-sample factor.
     """
 
     kind: VarianceKind
-    clusters: Codes | None = None
-    psu: Codes | None = None
-    strata: Codes | None = None
+    groups: Codes | None = None
+    survey: bool = False
+    unit_strata: IntArray | None = None
     factor: float = 1.0
+
+    @property
+    def n_groups(self) -> int | None:
+        """Number of groups, None when rows are independent."""
+        return None if self.groups is None else len(self.groups.levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +67,23 @@ class RepetitionFit:
 
     Attributes
     ----------
-    theta : ndarray of shape (k,)
-        Coefficients.
-    vcov : ndarray of shape (k, k)
+    theta : ndarray of shape (p,)
+        Parameters.
+    vcov : ndarray of shape (p, p)
         Variance.
     convergence : ConvergenceInfo
         Record of the root finding.
     tuning : ndarray or None
-        Lambda, one number a coefficient or a matrix.
-    influence : ndarray of shape (n, k) or None
+        Lambda, one number a parameter or a matrix.
+    influence : ndarray of shape (n, p) or None
         Influence of each row; its outer products over n^2 sum to the variance.
-    jacobian : ndarray of shape (k, k) or None
-        Derivative of the average score; None when each coefficient has a solution of its own.
+    bread : ndarray of shape (p, q) or None
+        What a unit of each average score moves; None when each parameter has a solution of its
+        own.
     each : tuple of RepetitionFit
-        These solutions, one a coefficient.
+        These solutions, one a parameter.
+    overidentification : tuple of (float, int) or None
+        Hansen's J and its degrees of freedom.
     """
 
     theta: Array
@@ -83,68 +91,41 @@ class RepetitionFit:
     convergence: ConvergenceInfo
     tuning: Array | None = None
     influence: Array | None = None
-    jacobian: Array | None = None
+    bread: Array | None = None
     each: tuple[RepetitionFit, ...] = ()
+    overidentification: tuple[float, int] | None = None
 
 
 def solve(
-    moments: DesignAdjustedGLM, start: Array | None, tol: float, max_iter: int
+    moments: AdjustedMoments, start: Array | None, tol: float, max_iter: int
 ) -> MomentSolution:
-    """Root of the design-adjusted moments."""
-    k = moments.n_moments
-    if moments.family.name == "linear":
+    """Root of as many design-adjusted moments as parameters."""
+    if moments.model.linear:
         return _solve_linear(moments)
+    if not moments.model.smooth:
+        assert isinstance(moments, DesignAdjusted)
+        theta, convergence = quantile_root(moments, start)
+        return MomentSolution(theta, moments.sums(theta)[1], convergence)
     if start is None:
-        start = _warm_start(moments) if moments.n_obs > 2 * _WARM_ROWS else np.zeros(k)
-        if moments.pseudo_outcome is None:
-            start = _plug_in(moments, start)
+        start = first_value(moments)
     return solve_moments(moments, start, tol=tol, max_iter=max_iter)
 
 
-def _solve_linear(moments: DesignAdjustedGLM) -> MomentSolution:
+def _solve_linear(moments: AdjustedMoments) -> MomentSolution:
     """Exact solution; a second solve on the residuals undoes the rounding of the normal equations.
 
     Whether it is needed is seen from the average score, which ``adjusted_meat`` returns.
     """
-    score, jacobian = moments.sums(np.zeros(moments.n_moments))
+    score, jacobian = moments.sums(np.zeros(moments.n_params))
     theta = solve_square(-jacobian, score)
     done = ConvergenceInfo(True, 1, float(np.abs(theta).max()), 0.0, "solved exactly")
     return MomentSolution(theta, jacobian, done)
 
 
-def _warm_start(moments: DesignAdjustedGLM) -> Array:
-    """Root of the plug-in model, or of the pseudo-outcome model, on a thinned sample."""
-    stride = moments.n_obs // _WARM_ROWS
-    outcome = moments.y_hat if moments.pseudo_outcome is None else moments.pseudo_outcome
-    a = moments.labelling.weights
-    weights = None if a is None else a[::stride]
-    X, y = np.ascontiguousarray(moments.X_hat[::stride]), outcome[::stride]
-    return _glm_root(moments.family, X, y, weights, np.zeros(moments.n_moments), tol=1e-4)
-
-
-def _plug_in(moments: DesignAdjustedGLM, start: Array) -> Array:
-    """Coefficients that take predictions for truth: a start near the root (2.3)."""
-    weights = moments.labelling.weights
-    return _glm_root(moments.family, moments.X_hat, moments.y_hat, weights, start, tol=1e-4)
-
-
-def _glm_root(
-    family: GLMFamily, X: Array, y: Array, weights: Array | None, start: Array, tol: float
-) -> Array:
-    n = X.shape[0]
-
-    def average(theta: Array) -> tuple[Array, Array]:
-        score, information = glm_sums(X, y, weights, theta, family)
-        return score / n, -information / n
-
-    theta, _, info = newton(average, start, tol=tol, max_iter=25)
-    return theta if info.converged else start
-
-
 # A fit that runs off to infinity is reported as not converged, not as a floating-point warning.
 @np.errstate(over="ignore", invalid="ignore")
 def fit_repetition(
-    moments: DesignAdjustedGLM,
+    moments: AdjustedMoments,
     spec: VarianceSpec,
     *,
     start: Array | None = None,
@@ -156,11 +137,11 @@ def fit_repetition(
 
     Parameters
     ----------
-    moments : DesignAdjustedGLM
+    moments : AdjustedMoments
         Estimating equations.
     spec : VarianceSpec
         Kind of variance.
-    start : ndarray of shape (k,) or None
+    start : ndarray of shape (p,) or None
         First value of the iteration.
     tol, max_iter : float, int
         Stopping rule.
@@ -171,10 +152,12 @@ def fit_repetition(
     -------
     RepetitionFit
     """
+    if moments.n_moments > moments.n_params:
+        return _fit_overidentified(moments, spec, start, tol, max_iter, influence)
     solution = solve(moments, start, tol, max_iter)
     theta, jacobian = solution.theta, solution.jacobian
     middle, score = adjusted_meat(moments, theta, spec)
-    if moments.family.name == "linear":
+    if moments.model.linear:
         step = solve_square(-jacobian, score)
         if np.abs(step).max() > 1e-11 * (1.0 + np.abs(theta).max()):
             theta = theta + step
@@ -184,97 +167,145 @@ def fit_repetition(
         scale = float(np.abs(jacobian).max()) or 1.0
         jacobian = jacobian - 1e-8 * scale * np.eye(moments.n_moments)
     vcov = sandwich(jacobian, middle, moments.n_obs, spec.factor)
-    rows = row_influence(moments, theta, jacobian, spec) if influence else None
-    return RepetitionFit(theta, vcov, solution.convergence, influence=rows, jacobian=jacobian)
+    bread = solve_square(-jacobian, np.eye(theta.size))
+    rows = row_influence(moments, theta, bread, spec) if influence else None
+    return RepetitionFit(theta, vcov, solution.convergence, influence=rows, bread=bread)
+
+
+def _fit_overidentified(
+    moments: AdjustedMoments,
+    spec: VarianceSpec,
+    start: Array | None,
+    tol: float,
+    max_iter: int,
+    influence: bool,
+) -> RepetitionFit:
+    """Two-step GMM with the (corrected, clustered) meat of the design-adjusted scores (2.6)."""
+    first = first_value(moments) if start is None else start
+
+    def middle(theta: Array) -> Array:
+        return adjusted_meat(moments, theta, spec)[0]
+
+    found: GMMSolution = solve_gmm(moments, first, meat=middle, tol=tol, max_iter=max_iter)
+    bread = -found.bread
+    rows = row_influence(moments, found.theta, bread, spec) if influence else None
+    return RepetitionFit(
+        found.theta,
+        spec.factor * found.vcov,
+        found.convergence,
+        influence=rows,
+        bread=bread,
+        overidentification=(found.j_statistic / spec.factor, found.j_df),
+    )
+
+
+class ScoreSums:
+    """Meat and total of the scores of rows that arrive in parts."""
+
+    def __init__(self, n_moments: int, n_groups: int | None) -> None:
+        self.total = np.zeros(n_moments)
+        self.meat = MeatAccumulator(n_moments, n_clusters=n_groups)
+
+    def merge(self, other: ScoreSums) -> None:
+        """Add what another part has seen."""
+        self.total += other.total
+        self.meat.merge(other.meat)
+
+
+def add_scores(
+    sums: ScoreSums,
+    part: DesignAdjusted,
+    groups: IntArray | None,
+    theta: Array,
+    coefficient: Array | None,
+) -> None:
+    """Add the (corrected) scores of a part of the rows, block by block."""
+    for rows in row_blocks(part.X_hat.shape[0], part.n_moments):
+        psi = part.scores(theta, rows)
+        sums.total += np.ones(psi.shape[0]) @ psi
+        if coefficient is not None:
+            psi -= apply_coefficient(*nuisance_scores(part.labelling, rows), coefficient)
+        sums.meat.update(psi, None if groups is None else groups[rows])
 
 
 def adjusted_meat(
-    moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec
+    moments: AdjustedMoments, theta: Array, spec: VarianceSpec
 ) -> tuple[Array, Array]:
     """Meat of the (corrected) scores in one pass over row blocks, and the average score.
 
     Parameters
     ----------
-    moments : DesignAdjustedGLM
+    moments : AdjustedMoments
         Estimating equations.
-    theta : ndarray of shape (k,)
+    theta : ndarray of shape (p,)
         Root.
     spec : VarianceSpec
         Kind of variance.
 
     Returns
     -------
-    meat : ndarray of shape (k, k)
+    meat : ndarray of shape (q, q)
         B in V = A^-1 B A^-T / n.
-    score : ndarray of shape (k,)
+    score : ndarray of shape (q,)
         Average uncorrected score; zero at the root up to rounding.
     """
-    n, k = moments.n_obs, moments.n_moments
+    n, q = moments.n_obs, moments.n_moments
     if spec.kind == "finite":
         labelling_noise = _finite_rows(moments, theta)
         return labelling_noise.T @ labelling_noise / n, moments.sums(theta)[0]
-    if moments.gold_only and spec.psu is None and _labels_suffice(moments, spec):
+    if moments.gold_only and not spec.survey and _labels_suffice(moments, spec):
         return _labelled_meat(moments, theta, spec)
     coefficient = _coefficient(moments, theta, spec)
-    total = np.zeros(k)
-    groups = spec.psu if spec.psu is not None else spec.clusters
-    accumulator = MeatAccumulator(k, n_clusters=None if groups is None else len(groups.levels))
-    totals = None if spec.psu is None else np.zeros((len(spec.psu.levels), k))
-    for rows in row_blocks(n, k):
-        psi = moments.scores(theta, rows)
-        total += np.ones(psi.shape[0]) @ psi
-        if coefficient is not None:
-            psi -= apply_coefficient(*nuisance_scores(moments.labelling, rows), coefficient)
-        codes = None if groups is None else groups.codes[rows]
-        if totals is not None and codes is not None:
-            cluster_sums(psi, codes, totals.shape[0], out=totals)
-        else:
-            accumulator.update(psi, codes)
-    if totals is None:
-        return accumulator.finish(n), total / n
-    assert spec.psu is not None
-    stratum = None
-    if spec.strata is not None:
-        stratum = np.zeros(totals.shape[0], dtype=np.int64)
-        stratum[spec.psu.codes] = spec.strata.codes
-    return survey_meat(totals, strata=stratum).matrix * (totals.shape[0] / n), total / n
+    make = partial(ScoreSums, q, spec.n_groups)
+    add = partial(add_scores, theta=theta, coefficient=coefficient)
+    sums = moments.fold(make, add, spec)
+    if not spec.survey:
+        return sums.meat.finish(n), sums.total / n
+    totals = sums.meat.totals
+    scale = totals.shape[0] / n
+    return survey_meat(totals, strata=spec.unit_strata).matrix * scale, sums.total / n
 
 
-def _labels_suffice(moments: DesignAdjustedGLM, spec: VarianceSpec) -> bool:
+def _labels_suffice(moments: AdjustedMoments, spec: VarianceSpec) -> bool:
     """Whether unlabelled rows have zero score when only expert labels are used.
 
     The correction for probabilities scaled by one constant is the average score of the labelled
     rows, which is zero at the root.
     """
     labelling = moments.labelling
-    return spec.kind == "robust" or (labelling.strata is None and labelling.terms is None)
+    exact = moments.n_moments == moments.n_params and moments.model.smooth
+    return spec.kind == "robust" or (exact and labelling.strata is None and labelling.terms is None)
 
 
 def _labelled_meat(
-    moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec
+    moments: AdjustedMoments, theta: Array, spec: VarianceSpec
 ) -> tuple[Array, Array]:
     """``adjusted_meat`` of the labelled rows alone, for estimates that use no others."""
     labelling, n = moments.labelling, moments.n_obs
     psi = moments.corrections(theta) * labelling.ratio[:, None]
-    codes = None if spec.clusters is None else spec.clusters.codes[labelling.rows]
-    groups = None if spec.clusters is None else len(spec.clusters.levels)
-    accumulator = MeatAccumulator(moments.n_moments, n_clusters=groups)
+    codes = None if spec.groups is None else spec.groups.codes[labelling.rows]
+    accumulator = MeatAccumulator(moments.n_moments, n_clusters=spec.n_groups)
     accumulator.update(psi, codes)
     return accumulator.finish(n), psi.sum(axis=0) / n
 
 
-def _coefficient(moments: DesignAdjustedGLM, theta: Array, spec: VarianceSpec) -> Array | None:
+def _coefficient(moments: AdjustedMoments, theta: Array, spec: VarianceSpec) -> Array | None:
     if spec.kind == "robust":
         return None
     return probability_coefficient(moments.labelling, moments.corrections(theta))
 
 
-def _finite_rows(moments: DesignAdjustedGLM, theta: Array) -> Array:
-    """sqrt(w (1 - pi) / pi) (delta - centre) of the labelled rows, of shape (r, k) (2.5b)."""
+def _finite_rows(moments: AdjustedMoments, theta: Array) -> Array:
+    """sqrt(w (1 - pi) / pi) (delta - centre) of the labelled rows, of shape (r, q) (2.5b)."""
     labelling = moments.labelling
+    delta = centred(labelling, moments.corrections(theta))
+    return delta * finite_scale(labelling)[:, None]
+
+
+def finite_scale(labelling: Labelling) -> Array:
+    """sqrt(w (1 - pi) / pi) of the labelled rows: what random labelling makes of a correction."""
     prob = labelling.prob[labelling.rows]
-    scale = np.sqrt(labelling.ratio * np.maximum(1.0 - prob, 0.0) / prob)
-    return centred(labelling, moments.corrections(theta)) * scale[:, None]
+    return np.asarray(np.sqrt(labelling.ratio * np.maximum(1.0 - prob, 0.0) / prob))
 
 
 def centred(labelling: Labelling, delta: Array) -> Array:
@@ -295,10 +326,8 @@ def centred(labelling: Labelling, delta: Array) -> Array:
     return delta - apply_coefficient(terms * mass[:, None], codes, coefficient)
 
 
-def row_influence(
-    moments: DesignAdjustedGLM, theta: Array, jacobian: Array, spec: VarianceSpec
-) -> Array:
-    """Influence -A^-1 psi of every row, of shape (n, k); psi corrected as in ``spec``.
+def row_influence(moments: Any, theta: Array, bread: Array, spec: VarianceSpec) -> Array:
+    """Influence -A^-1 psi of every row in memory, of shape (n, p); psi corrected as in ``spec``.
 
     When only the labelling is random, unlabelled rows have no influence.
     """
@@ -311,20 +340,20 @@ def row_influence(
         if coefficient is not None:
             everything = nuisance_scores(moments.labelling, slice(0, moments.n_obs))
             psi = psi - apply_coefficient(*everything, coefficient)
-    return solve_square(-jacobian, psi.T).T
+    return np.asarray(psi @ bread.T)
 
 
 def influence_vcov(influence: Array, spec: VarianceSpec, n_obs: int) -> Array:
     """Variance from influences in memory, grouped as ``spec`` says."""
     if spec.kind == "finite":
         return influence.T @ influence / n_obs**2
-    if spec.psu is not None:
-        strata = None if spec.strata is None else spec.strata.codes
-        total = survey_meat(influence, strata=strata, psu=spec.psu.codes).matrix
+    codes = None if spec.groups is None else spec.groups.codes
+    if spec.survey:
+        assert codes is not None
+        strata = None if spec.unit_strata is None else spec.unit_strata[codes]
+        total = survey_meat(influence, strata=strata, psu=codes).matrix
     else:
-        total = meat(
-            influence, clusters=None if spec.clusters is None else spec.clusters.codes
-        ).matrix
+        total = meat(influence, clusters=codes).matrix
     return spec.factor * total / n_obs
 
 

@@ -13,17 +13,15 @@ from typing import Literal
 import numpy as np
 
 from robuststat._core.errors import warn
-from robuststat._core.glm import glm_sums
 from robuststat._core.linalg import solve_square
-from robuststat._core.table import Codes
-from robuststat._core.types import Array
+from robuststat._core.types import Array, IntArray
 from robuststat._core.vcov import cluster_sums
 from robuststat.surrogate._labels import (
     apply_coefficient,
     nuisance_scores,
     probability_coefficient,
 )
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._scores import DesignAdjusted
 from robuststat.surrogate._solve import (
     RepetitionFit,
     VarianceSpec,
@@ -35,7 +33,7 @@ TuningName = Literal["scalar", "matrix"]
 
 
 def fit_tuned(
-    moments: DesignAdjustedGLM,
+    moments: DesignAdjusted,
     spec: VarianceSpec,
     tuning: TuningName,
     *,
@@ -46,7 +44,7 @@ def fit_tuned(
 
     Parameters
     ----------
-    moments : DesignAdjustedGLM
+    moments : DesignAdjusted
         Estimating equations.
     spec : VarianceSpec
         Kind of variance.
@@ -75,8 +73,7 @@ def fit_tuned(
             moments.tuned(lam), spec, start=pilot, tol=tol, max_iter=max_iter, influence=True
         )
         return replace(fit, tuning=lam)
-    bread = solve_square(_model_information(moments, pilot), np.eye(pilot.size))
-    return _fit_each(moments, spec, _scalars(bread, u, v), pilot, tol, max_iter)
+    return _fit_each(moments, spec, _scalars(_bread(moments, pilot), u, v), pilot, tol, max_iter)
 
 
 def _scalars(bread: Array, u: Array, v: Array) -> Array:
@@ -90,7 +87,7 @@ def _scalars(bread: Array, u: Array, v: Array) -> Array:
 
 
 def _fit_each(
-    moments: DesignAdjustedGLM,
+    moments: DesignAdjusted,
     spec: VarianceSpec,
     lam: Array,
     pilot: Array,
@@ -118,42 +115,35 @@ def _fit_each(
     return RepetitionFit(theta, vcov, worst, lam, influence, each=each)
 
 
-def _pair(moments: DesignAdjustedGLM, pilot: Array, spec: VarianceSpec) -> tuple[Array, Array]:
+def _pair(moments: DesignAdjusted, pilot: Array, spec: VarianceSpec) -> tuple[Array, Array]:
     """Compute u and v at the pilot, summed over clusters where rows are not independent."""
     labelling = moments.labelling
     n = moments.n_obs
     gold = moments.tuned(0.0)
     u = gold.scores(pilot, slice(0, n))
-    a = 1.0 if labelling.weights is None else labelling.weights
-    hat = (
-        moments.X_hat * (a * (moments.y_hat - moments.family.mean(moments.X_hat @ pilot)))[:, None]
-    )
+    hat = moments.model.rows(moments.X_hat, moments.y_hat, pilot, labelling.weights)
     v = hat * (labelling.labeled / labelling.prob - 1.0)[:, None]
     centre_u = probability_coefficient(labelling, gold.corrections(pilot))
     if centre_u is not None:
         everything = nuisance_scores(labelling, slice(0, n))
         u = u - apply_coefficient(*everything, centre_u)
         v = v - apply_coefficient(*everything, _population_coefficient(moments, hat))
-    groups = spec.psu if spec.psu is not None else spec.clusters
-    if groups is not None:
-        n_groups = len(groups.levels)
-        u, v = (cluster_sums(part, groups.codes, n_groups) for part in (u, v))
-    if spec.psu is not None:
-        u, v = (_centred(part, spec.psu, spec.strata) for part in (u, v))
+    if spec.groups is not None:
+        u, v = (cluster_sums(part, spec.groups.codes, len(spec.groups.levels)) for part in (u, v))
+    if spec.survey:
+        u, v = (_centred(part, spec.unit_strata) for part in (u, v))
     return u, v
 
 
-def _centred(totals: Array, psu: Codes, strata: Codes | None) -> Array:
+def _centred(totals: Array, strata: IntArray | None) -> Array:
     """Totals of primary sampling units around the mean of their stratum."""
-    stratum = np.zeros(len(psu.levels), dtype=np.int64)
-    if strata is not None:
-        stratum[psu.codes] = strata.codes
+    stratum = np.zeros(totals.shape[0], dtype=np.int64) if strata is None else strata
     n_strata = int(stratum.max()) + 1
     means = cluster_sums(totals, stratum, n_strata) / np.bincount(stratum)[:, None]
     return totals - means[stratum]
 
 
-def _population_coefficient(moments: DesignAdjustedGLM, hat: Array) -> Array:
+def _population_coefficient(moments: DesignAdjusted, hat: Array) -> Array:
     """``probability_coefficient`` of mhat, which is known for every row and not just labelled."""
     everyone = replace(
         moments.labelling,
@@ -165,7 +155,12 @@ def _population_coefficient(moments: DesignAdjustedGLM, hat: Array) -> Array:
     return coefficient
 
 
-def _model_information(moments: DesignAdjustedGLM, theta: Array) -> Array:
-    weights = moments.labelling.weights
-    information = glm_sums(moments.X_hat, moments.y_hat, weights, theta, moments.family)[1]
-    return information / moments.n_obs
+def _bread(moments: DesignAdjusted, theta: Array) -> Array:
+    """Inverse of the unweighted derivative of the model (2.9)."""
+    if not moments.model.smooth:
+        information = -moments.tuned(0.0).sums(theta)[1]
+    else:
+        weights = moments.labelling.weights
+        information = moments.model.sums(moments.X_hat, moments.y_hat, weights, theta)[1]
+        information /= moments.n_obs
+    return solve_square(information, np.eye(theta.size))

@@ -19,7 +19,7 @@ def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str
     data, labelling = problem.data, problem.labelling
     clusters, psu = data.clusters, data.roles.get("psu")
     kind = _variance_kind(options)
-    n, k = data.X.shape[0], problem.n_params
+    n, k = labelling.n_rows, problem.n_params
     if options.use_t and clusters is None and labelling.n_labeled <= k:
         raise ParameterError(
             f"use_t=True needs more labelled rows ({labelling.n_labeled}) than parameters ({k}, "
@@ -38,9 +38,12 @@ def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str
             raise RoleError("psu replaces clusters and vcov: pass one of them only.")
         strata = data.roles.get("strata")
         n_strata = 1 if strata is None else len(strata.levels)
+        unit_strata = None
         if strata is not None:
             _refuse_split_units(psu, strata)
-        spec = VarianceSpec(kind, psu=psu, strata=strata)
+            unit_strata = np.zeros(len(psu.levels), dtype=np.int64)
+            unit_strata[psu.codes] = strata.codes
+        spec = VarianceSpec(kind, psu, survey=True, unit_strata=unit_strata)
         units = len(psu.levels)
         if options.use_t:
             units = np.unique(psu.codes[labelling.rows]).size
@@ -60,7 +63,7 @@ def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str
         df = float(labelling.n_labeled - k)
         if clusters is not None:
             df = float(np.unique(clusters.codes[labelling.rows]).size - 1)
-    return VarianceSpec(kind, clusters=clusters, factor=small.factor), name, df
+    return VarianceSpec(kind, clusters, factor=small.factor), name, df
 
 
 def _refuse_split_units(psu: Codes, strata: Codes) -> None:

@@ -211,7 +211,7 @@ def _sizes(
         sample_prob=earlier.sample_prob,
         **roles,
     )
-    names = problem.data.names
+    names = problem.labels
     if coef not in names:
         raise ParameterError(f"coef is {coef!r}; the terms are {', '.join(names)}.")
     found = estimate(problem, replace(settings, n_rep=1))

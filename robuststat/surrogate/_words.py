@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from robuststat._core.crossfit import CrossFit
 from robuststat._core.types import Array
+from robuststat.report import format_p
 from robuststat.surrogate._diagnostics import out_of_fold_r2
 from robuststat.surrogate._labels import Labelling
 from robuststat.surrogate._learners import learner_words, resolve_learner
-from robuststat.surrogate._problem import OUTCOME, Problem
+from robuststat.surrogate._models import QuantileRows
+from robuststat.surrogate._problem import Problem
 from robuststat.surrogate._solve import VarianceSpec
+from robuststat.surrogate._targets import OUTCOME
 
 DESIGN_WORDS = {
     "srs": "simple random sampling",
@@ -57,6 +61,31 @@ def prediction_line(problem: Problem, learner: Any, predictions: CrossFit) -> st
     return f"Cross-fitting: {n_folds} folds x {n_rep} {times} ({used}), out-of-fold {quality}"
 
 
+def model_lines(problem: Problem, tests: list[tuple[float, int]]) -> list[str]:
+    """Say what the variance of the model rests on, and whether all its moments can hold."""
+    if tests:
+        statistic, p_value, df = overidentification(tests)
+        return [
+            f"Over-identification: J({df}) = {statistic:.2f}, p-value = {format_p(p_value)} "
+            "(small: the moments contradict each other)"
+        ]
+    if not isinstance(problem.model, QuantileRows):
+        return []
+    n = problem.labelling.n_labeled
+    return [
+        f"Density at the quantile: Gaussian kernel of the {n:,} labelled residuals (Powell), "
+        "Hall-Sheather bandwidth"
+    ]
+
+
+def overidentification(tests: list[tuple[float, int]]) -> tuple[float, float, int]:
+    """Return J, its p-value and degrees of freedom, the median over repetitions."""
+    if not tests:
+        return float("nan"), float("nan"), 0
+    statistic, df = float(np.median([j for j, _ in tests])), tests[0][1]
+    return statistic, float(stats.chi2.sf(statistic, df)), df
+
+
 def effective_labels(effect: Array, n_labeled: int, n_obs: int) -> Array:
     """Return labels that alone would give the same precision, at most one a row."""
     return np.minimum(effect * n_labeled, float(n_obs))
@@ -78,7 +107,7 @@ def effective_line(effect: Array, n_labeled: int, n_obs: int) -> str | None:
 
 def assumptions(problem: Problem, spec: VarianceSpec) -> list[str]:
     """Say what was assumed, and what was not."""
-    groups = "rows" if spec.clusters is None and spec.psu is None else "clusters"
+    groups = "rows" if spec.groups is None else "clusters"
     said = [
         "every row had a known, positive probability of getting an expert label, and nothing "
         "else decided who was labelled",

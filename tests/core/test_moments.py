@@ -22,8 +22,9 @@ from robuststat._core.moments import (
     solve_moments,
     stack_nuisance,
 )
-from robuststat.surrogate._labels import Labelling
-from robuststat.surrogate._scores import DesignAdjustedGLM, design_gram, outcome_moments
+from robuststat.surrogate._labels import make_labelling
+from robuststat.surrogate._models import row_model
+from robuststat.surrogate._scores import DesignAdjusted, adjusted, design_gram
 
 # Iterations end at a score of rounding size; condition numbers are below 100.
 RTOL = 1e-9
@@ -139,10 +140,15 @@ def labelling(n, weights, seed=5):
     rng = np.random.default_rng(seed)
     prob = rng.uniform(0.2, 0.9, size=n)
     labeled = rng.random(n) < prob
-    rows = np.flatnonzero(labeled)
-    ratio = 1 / prob[rows]
-    effective = ratio.sum() ** 2 / (ratio**2).sum()
-    return Labelling(labeled, rows, prob, ratio, weights, None, True, None, effective)
+    return make_labelling(
+        labeled,
+        prob=prob,
+        design="bernoulli",
+        strata=None,
+        weights=weights,
+        normalize=False,
+        terms=None,
+    )
 
 
 def surrogate_data(weighted, n=200, seed=2):
@@ -187,8 +193,8 @@ def test_design_adjusted_scores(name, covariate, tuning, weighted):
     X, X_hat, y, y_hat, given = surrogate_data(weighted)
     X_hat = X_hat if covariate else X
     rows = given.rows
-    moments = DesignAdjustedGLM(
-        FAMILIES[name], X_hat, y_hat, X[rows], y[rows], given, TUNINGS[tuning]
+    moments = DesignAdjusted(
+        row_model(name), X_hat, y_hat, X[rows], y[rows], given, TUNINGS[tuning]
     )
     expected = adjusted_scores(name, X, X_hat, y, y_hat, given, TUNINGS[tuning], THETA)
     assert_allclose(all_scores(moments, THETA), expected, rtol=1e-10, atol=1e-12)
@@ -203,7 +209,8 @@ def test_design_adjusted_scores(name, covariate, tuning, weighted):
 def test_outcome_only_is_one_model_for_a_pseudo_outcome(name, weighted, with_gram):
     X, _, y, y_hat, given = surrogate_data(weighted)
     gram = design_gram(X, given.weights) if with_gram else None
-    moments = outcome_moments(FAMILIES[name], X, y_hat, X[given.rows], y[given.rows], given, gram)
+    gold = X[given.rows], y[given.rows]
+    moments = adjusted(row_model(name), X, y_hat, *gold, given, outcome_only=True, gram=gram)
     expected = adjusted_scores(name, X, X, y, y_hat, given, 1.0, THETA)
     assert_allclose(all_scores(moments, THETA), expected, rtol=1e-10, atol=1e-12)
     assert_allclose(moments.sums(THETA)[0], expected.mean(axis=0), rtol=1e-10, atol=1e-12)

@@ -477,7 +477,7 @@ def test_one_cluster(learner):
 # Constructor parameters.
 
 WRONG = {
-    "model": ("probit", "one of 'linear', 'poisson'"),
+    "model": ("probit", "one of 'linear', 'poisson', 'quantile'"),
     "formula": (3, "None or a string"),
     "learner": ("grf", "one of 'auto', 'passthrough', 'ols', 'logit' or a scikit-learn estimator"),
     "cv": (1, "an integer >= 2, a scikit-learn splitter, or a list"),
@@ -500,6 +500,7 @@ WRONG = {
     "verbose": (-1, r"an integer in \[0, 10\]"),
     "by": (3, "None or a string or a list of column names"),
     "absorb": (3, "None or a string or a list of column names"),
+    "quantile": (1.0, r"a number in \(0, 1\)"),
 }
 
 
@@ -512,7 +513,7 @@ CLASSES = [DSLRegressor, DSLClassifier, DSLMean]
 )
 def test_constructor_parameters(cls, name):
     value, words = WRONG[name]
-    words = "one of 'logit'" if (cls, name) == (DSLClassifier, "model") else words
+    words = "one of 'logit', 'multinomial'" if (cls, name) == (DSLClassifier, "model") else words
     options = {"learner": "ols"} | {name: value}
     with pytest.raises(ParameterError, match=f"{name} must be {words}.*{value}"):
         cls(**options).fit(X, B, prediction=FRAME["bs"])
@@ -704,12 +705,20 @@ def test_roles_of_the_wrong_shape(role):
         "prediction of 'y' must be numeric, but row 0 holds 'a'",
     ),
     (
-        "predicted categories",
+        "predicted categories with one level",
+        lambda: reg(formula="x2 ~ g").fit(
+            FRAME.assign(g=FRAME["g"].where((R == 1) & (FRAME["g"] == "a"))), prediction={"g": "s"}
+        ),
+        DataError,
+        r"labels of 'g' hold one class only \('a'\)",
+    ),
+    (
+        "surrogate that is no level",
         lambda: reg(formula="x2 ~ g").fit(
             FRAME.assign(g=FRAME["g"].where(R == 1)), prediction={"g": "s"}
         ),
         DataError,
-        r"prediction names the covariate 'g', which holds labels \((str|object)\)\. .* code two",
+        r"surrogate of 'g' holds 60 values that no expert used .* classes are a, b, c",
     ),
     (
         "predicted number used as category",
@@ -919,9 +928,15 @@ def test_roles(call, error, match):
     ),
     (
         "mean of text",
-        lambda: mean().fit(None, FRAME["g"], prediction=S),
+        lambda: mean().fit(None, FRAME["g"].where(R == 1), prediction=S),
         DataError,
-        r"'g' holds 3 classes \(a, b, c\); a mean needs numbers or two classes\. Pass one class",
+        r"surrogate of 'y' holds 60 values that no expert used .* classes are a, b, c",
+    ),
+    (
+        "shares that do not add up",
+        lambda: mean().fit(None, FRAME["g"].where(R == 1), prediction=np.full((N, 3), 0.5)),
+        DataError,
+        r"3 columns predicted for 'y' must be probabilities .* in 60 rows .*row 0: 1\.5",
     ),
 )
 def test_formulas_and_groups(call, error, match):

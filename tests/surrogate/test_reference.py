@@ -16,10 +16,10 @@ from numpy.testing import assert_allclose
 
 from robuststat import DSLClassifier, DSLMean, DSLRegressor, LabelPlan, compare_estimators
 from robuststat._core.errors import DataError
-from robuststat._core.glm import FAMILIES
 from robuststat.result import InferenceResult
 from robuststat.surrogate._labels import make_labelling
-from robuststat.surrogate._scores import DesignAdjustedGLM
+from robuststat.surrogate._models import row_model
+from robuststat.surrogate._scores import DesignAdjusted
 from robuststat.surrogate._solve import VarianceSpec, fit_repetition
 
 pytestmark = pytest.mark.reference
@@ -365,9 +365,8 @@ def test_full_weight_on_predictions_is_ppi(model):
     )
     X = np.column_stack([np.ones(len(frame)), frame[COVARIATES]])
     X = X[:, :1] if model in ("mean", "proportion") else X
-    family = FAMILIES[FAMILY.get(model, "linear")]
-    moments = DesignAdjustedGLM(
-        family,
+    moments = DesignAdjusted(
+        row_model(FAMILY.get(model, "linear")),
         X,
         frame[surrogate].to_numpy(float),
         X[labeled],

@@ -1,0 +1,72 @@
+"""First values of the iterations, and the roots of scores without a derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from robuststat._core.optim import ConvergenceInfo, newton
+from robuststat._core.types import Array
+from robuststat.surrogate._models import QuantileRows, RowModel, UserRows
+from robuststat.surrogate._quantile import minimise_check_loss
+from robuststat.surrogate._scores import DesignAdjusted
+
+# Newton starts from the root on a thinned sample of about this many rows: most of its steps then
+# cost a fraction of a pass, and the full rows need two or three.
+_WARM_ROWS = 50_000
+
+
+def first_value(moments: Any) -> Array:
+    """Start near the root: of thinned rows, of predictions taken for truth, or of labels alone."""
+    zero = np.zeros(moments.n_params)
+    if isinstance(moments.model, UserRows):
+        return np.array(moments.model.start)
+    if not isinstance(moments, DesignAdjusted):
+        # Rows that come in parts are read as rarely as possible; labelled rows are at hand.
+        X, y, weights = moments.labelled_rows()
+        return _root(moments.model, X, y, weights, zero)
+    start = _warm_start(moments, zero) if moments.n_obs > 2 * _WARM_ROWS else zero
+    if moments.pseudo_outcome is None:
+        # Coefficients that take predictions for truth (2.3).
+        start = _root(moments.model, moments.X_hat, moments.y_hat, moments.labelling.weights, start)
+    return start
+
+
+def _warm_start(moments: DesignAdjusted, start: Array) -> Array:
+    """Root of the plug-in model, or of the pseudo-outcome model, on a thinned sample."""
+    stride = moments.n_obs // _WARM_ROWS
+    outcome = moments.y_hat if moments.pseudo_outcome is None else moments.pseudo_outcome
+    a = moments.labelling.weights
+    weights = None if a is None else a[::stride]
+    X, y = np.ascontiguousarray(moments.X_hat[::stride]), outcome[::stride]
+    return _root(moments.model, X, y, weights, start)
+
+
+def _root(model: RowModel, X: Array, y: Array, weights: Array | None, start: Array) -> Array:
+    n = X.shape[0]
+
+    def average(theta: Array) -> tuple[Array, Array]:
+        score, information = model.sums(X, y, weights, theta)
+        return score / n, -information / n
+
+    theta, _, info = newton(average, start, tol=1e-4, max_iter=25)
+    return theta if info.converged else start
+
+
+def quantile_root(moments: DesignAdjusted, start: Array | None) -> tuple[Array, ConvergenceInfo]:
+    """Minimum of the design-adjusted check loss near ``start``, or near that of the labels."""
+    assert isinstance(moments.model, QuantileRows)
+    quantile = moments.model.quantile
+    gold, hat = moments.row_weights()
+    if start is None:
+        start, done = minimise_check_loss(moments.X_gold, moments.y_gold, gold, quantile)
+        if moments.gold_only or not hat.any():
+            return start, done
+    X, y, weights = moments.X_gold, moments.y_gold, gold
+    if not moments.gold_only:
+        used = hat != 0.0
+        X = np.vstack([X, moments.X_hat[used]])
+        y, weights = np.append(y, moments.y_hat[used]), np.append(weights, hat[used])
+    counted = weights != 0.0
+    return minimise_check_loss(X[counted], y[counted], weights[counted], quantile, start)
