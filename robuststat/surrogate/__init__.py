@@ -39,6 +39,7 @@ Wei (2023).
 from __future__ import annotations
 
 from robuststat.surrogate._classifier import DSLClassifier
+from robuststat.surrogate._coders import CoderAgreement, coder_agreement
 from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
 from robuststat.surrogate._plan import LabelPlan
@@ -46,12 +47,14 @@ from robuststat.surrogate._regressor import DSLRegressor
 from robuststat.surrogate._waves import Wave, draw_wave
 
 __all__ = [
+    "CoderAgreement",
     "Comparison",
     "DSLClassifier",
     "DSLMean",
     "DSLRegressor",
     "LabelPlan",
     "Wave",
+    "coder_agreement",
     "compare_estimators",
     "draw_wave",
 ]
