@@ -30,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "RoleError": _ERRORS,
     "SmallClusterWarning": _ERRORS,
     "WaldTest": "robuststat.result",
+    "aggregate_units": "robuststat.surrogate",
     "coder_agreement": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
     "draw_wave": "robuststat.surrogate",

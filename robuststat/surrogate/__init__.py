@@ -44,6 +44,7 @@ from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
 from robuststat.surrogate._plan import LabelPlan
 from robuststat.surrogate._regressor import DSLRegressor
+from robuststat.surrogate._units import Units, aggregate_units
 from robuststat.surrogate._waves import Wave, draw_wave
 
 __all__ = [
@@ -53,7 +54,9 @@ __all__ = [
     "DSLMean",
     "DSLRegressor",
     "LabelPlan",
+    "Units",
     "Wave",
+    "aggregate_units",
     "coder_agreement",
     "compare_estimators",
     "draw_wave",
