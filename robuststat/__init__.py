@@ -32,6 +32,7 @@ _EXPORTS: dict[str, str] = {
     "WaldTest": "robuststat.result",
     "aggregate_units": "robuststat.surrogate",
     "coder_agreement": "robuststat.surrogate",
+    "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",

@@ -45,6 +45,7 @@ from robuststat.surrogate._mean import DSLMean
 from robuststat.surrogate._plan import LabelPlan
 from robuststat.surrogate._regressor import DSLRegressor
 from robuststat.surrogate._units import Units, aggregate_units
+from robuststat.surrogate._wave_weights import combine_waves
 from robuststat.surrogate._waves import Wave, draw_wave
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Wave",
     "aggregate_units",
     "coder_agreement",
+    "combine_waves",
     "compare_estimators",
     "draw_wave",
 ]
