@@ -58,6 +58,15 @@ def wide_frame(labels: Any, row: str | None, coder: str | None, label: str | Non
     return pd.DataFrame(cells, columns=list(who))
 
 
+def without_silent(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Leave out coders who labelled nothing, and say so."""
+    silent = frame.isna().all(axis=0).to_numpy()
+    if not silent.any():
+        return frame, ""
+    names = ", ".join(str(name) for name in frame.columns[silent])
+    return frame.loc[:, ~silent], f"Coders without any label are left out: {names}."
+
+
 def label_numbers(frame: pd.DataFrame, scale: Scale) -> tuple[Array, tuple[Any, ...]]:
     """Labels as numbers or codes (n, c), and the categories."""
     if frame.shape[1] < 2:

@@ -33,6 +33,7 @@ from robuststat.surrogate._coder_labels import (
     coder_table,
     label_numbers,
     wide_frame,
+    without_silent,
 )
 from robuststat.surrogate._goals import check_value
 
@@ -332,7 +333,8 @@ def coder_agreement(
     analysis of variance with unequal numbers; differences between coders count as noise. Spearman
     and Brown give the reliability of the mean of m labels. The error of a label of two classes
     solves agreement = 1 - 2 e (1 - e): the same chance in both classes, independent of everything.
-    Intervals resample rows, not single pairs.
+    Intervals resample rows, not single pairs. Where several coders labelled a row, the mean of
+    their labels can be the ``y`` of :class:`DSLRegressor` or :class:`DSLMean`.
 
     References
     ----------
@@ -366,7 +368,7 @@ def coder_agreement(
     """
     check_value("scale", scale, one_of("nominal", "ordinal", "interval"))
     check_value("n_boot", n_boot, any_of(_zero, in_range(2, np.inf, integer=True)))
-    frame = wide_frame(labels, row, coder, label)
+    frame, silent = without_silent(wide_frame(labels, row, coder, label))
     values, classes = label_numbers(frame, scale)
     given = np.isfinite(values).any(axis=1)
     n_empty = int((~given).sum())
@@ -393,7 +395,7 @@ def coder_agreement(
         n_rows=values.shape[0],
         n_paired=int(read.paired.sum()),
         n_labels=int(read.number.sum()),
-        notes=tuple(_notes(n_empty, scale, complete, values.shape)),
+        notes=tuple(_notes(silent, n_empty, scale, complete, values.shape)),
         replicates=replicates,
     )
 
@@ -414,8 +416,11 @@ def _coefficients(
     return np.array(parts)
 
 
-def _notes(n_empty: int, scale: Scale, complete: int, shape: tuple[int, ...]) -> list[str]:
-    notes = [f"{n_empty:,} rows without any label are left out."] if n_empty else []
+def _notes(
+    silent: str, n_empty: int, scale: Scale, complete: int, shape: tuple[int, ...]
+) -> list[str]:
+    notes = [silent] if silent else []
+    notes += [f"{n_empty:,} rows without any label are left out."] if n_empty else []
     if scale == "nominal" and complete < 2:
         notes.append(f"Kappa needs rows that all {shape[1]} coders labelled; there are {complete}.")
     elif scale == "nominal" and complete < shape[0]:

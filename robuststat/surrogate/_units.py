@@ -86,9 +86,12 @@ class Units:
                 f"{self.label} is unbiased for every unit, with or without labels, and may leave "
                 "the range of the labels. Use it as the outcome of a linear regression with "
                 "standard errors that are robust to unequal variances.",
-                f"As a covariate its slope would shrink to about {self.reliability:.2f}: draw "
-                "whole units for that.",
             ]
+            if np.isfinite(self.reliability):
+                notes.append(
+                    f"As a covariate its slope would shrink to about {self.reliability:.2f}: draw "
+                    "whole units for that."
+                )
         else:
             notes = [
                 f"{self.label} is exact for units with every document labelled and missing for the "
@@ -159,7 +162,8 @@ def aggregate_units(
         Columns of surrogates, known for every document, on the scale of the label; the first one
         corrects (and is corrected by) the labels when documents were drawn.
     sample_prob : str, optional
-        Column with the probability that the document was labelled; by default the share labelled.
+        Column with the probability that the document was labelled; by default the share of
+        what was drawn (documents or units) that is labelled.
     covariates : list of str, default=()
         Columns to carry over; constant within units.
     sample_weight : str, optional
@@ -176,6 +180,8 @@ def aggregate_units(
     ------
     DataError
         When values are missing where they may not, covariates vary within a unit, or names clash.
+    ParameterError
+        When a column is not given by its name.
     RoleError
         When a column does not exist, probabilities are outside (0, 1], or with ``drawn="units"``
         a unit is labelled in part or its documents have different probabilities.
@@ -233,8 +239,16 @@ def aggregate_units(
     check_value("drawn", drawn, one_of("documents", "units"))
     names = [prediction] if isinstance(prediction, str) else list(prediction)
     carried = [covariates] if isinstance(covariates, str) else list(covariates)
+    given = [("y", y), ("unit", unit), *(("prediction", name) for name in names)]
+    given += [("covariates", name) for name in carried]
+    given += [
+        ("sample_prob", "" if sample_prob is None else sample_prob),
+        ("sample_weight", "" if sample_weight is None else sample_weight),
+    ]
+    for role, name in given:
+        check_value(role, name, _is_column)
     _check_names(names, carried, y, unit)
-    read = _read(X, y, unit, names, sample_prob, carried, sample_weight)
+    read = _read(X, y, unit, names, sample_prob, carried, sample_weight, drawn)
     codes, n_units = read.units.codes, len(read.units.levels)
     total = np.bincount(codes, read.weights, n_units)
     if (total == 0).any():
@@ -272,6 +286,10 @@ def aggregate_units(
     return Units(table, share, y, drawn, reliability)
 
 
+def _is_column(value: Any) -> str | None:
+    return None if isinstance(value, str) else "the name of a column of X"
+
+
 def _check_names(names: list[str], carried: list[str], y: str, unit: str) -> None:
     if not names:
         raise RoleError("prediction is empty. Name at least one surrogate column of X.")
@@ -292,6 +310,7 @@ def _read(
     sample_prob: str | None,
     carried: list[str],
     sample_weight: str | None,
+    drawn: Drawn,
 ) -> _Documents:
     """Read the documents; everything but the label must be there."""
     table = as_table(X)
@@ -315,7 +334,10 @@ def _read(
     gold = RoleReader(table, n).numeric("y", y)
     labeled = read_labelled(None, {y: ~np.isnan(gold)}, n)
     if prob is None:
-        prob = np.full(n, labeled.mean())
+        share = labeled.mean()
+        if drawn == "units":
+            share = np.unique(units.codes[labeled]).size / len(units.levels)
+        prob = np.full(n, share)
     check_probabilities(prob)
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():

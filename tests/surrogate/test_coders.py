@@ -248,6 +248,10 @@ def test_words_say_what_cannot_be_said():
     empty = coder_agreement([[0, 1], [NAN, NAN], [1, 1], [0, 0]], n_boot=0)
     assert "1 rows without any label" in str(empty)
     assert "Agreement of coders" in empty._repr_html_()
+    silent = coder_agreement([[0, 1, NAN], [1, 1, NAN], [0, 0, NAN]], n_boot=0)
+    assert silent.estimates == coder_agreement(GOOD, n_boot=0).estimates
+    assert "without any label are left out: coder 3" in str(silent)
+    assert silent.attenuation(1).notna().all(axis=None)
     apart = coder_agreement([["a", "a", None], [None, "b", "b"], ["a", None, "b"]], n_boot=0)
     assert "Fleiss' kappa" not in apart.estimates
     assert "Kappa needs rows" in str(apart)
@@ -261,6 +265,7 @@ LONG = pd.DataFrame({"r": [1, 1, 2, 2], "c": list("abab"), "l": [0, 1, 1, 1]})
     ("arguments", "error", "match"),
     [
         ({"labels": [0, 1, 1]}, DataError, "labels has 1 coder"),
+        ({"labels": [[0, NAN], [1, NAN]]}, DataError, "labels has 1 coder"),
         ({"labels": np.zeros((2, 2, 2))}, DataError, "no table"),
         ({"labels": [[1, NAN], [NAN, 1]]}, DataError, "0 of 2 rows have labels of two coders"),
         ({"labels": [[1, 1], [1, 1]]}, DataError, "All 4 labels are the same"),

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from robuststat import DSLRegressor, aggregate_units
-from robuststat._core.errors import DataError, RoleError
+from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat.simulation import monte_carlo
 
 ROUNDING = 1e-10  # the same sums in another order
@@ -171,6 +171,15 @@ def test_whole_units_are_an_ordinary_labelled_sample():
     assert "exact for units" in str(units)
 
 
+def test_default_probability_of_whole_units_counts_units():
+    frame, _ = make_documents(np.random.default_rng(6), whole=True)
+    arguments = {"unit": "who", "prediction": "machine", "drawn": "units"}
+    units = aggregate_units(frame, "y", **arguments)
+    share = (frame.groupby("who")["y"].count() > 0).mean()
+    assert_allclose(units.table["sample_prob"], share)
+    assert abs(share - frame["y"].notna().mean()) > 1e-3
+
+
 def test_words_and_reliability():
     frame, gold = make_documents(np.random.default_rng(5), n_units=4000)
     units = aggregate_units(frame, "y", unit="who", prediction="machine", sample_prob="pi")
@@ -313,7 +322,9 @@ FRAME = pd.DataFrame(
             RoleError,
             "differs between documents of 1 units .first: who 'b'",
         ),
-        ({}, {"drawn": "rows"}, ValueError, "drawn"),
+        ({}, {"drawn": "rows"}, ParameterError, "drawn"),
+        ({}, {"prediction": np.ones(4)}, ParameterError, "prediction must be the name of a col"),
+        ({}, {"sample_prob": FRAME["pi"]}, ParameterError, "sample_prob must be the name"),
     ],
 )
 def test_bad_input(change, arguments, error, match):
