@@ -198,7 +198,7 @@ def aggregate_units(
     can be cross-fitted and ``variance="design"`` used. ``noise`` is the root of
     sum (R / pi^2) (1 - pi) (y - g)^2 / N^2, for independent draws. Units drawn first and some of
     their documents then also fit here, with the product of the two probabilities; only ``noise``
-    is then too small.
+    is then no longer right.
 
     *Units drawn.* The label is the mean of y where all documents are labelled, and the probability
     of the unit that of its documents: an ordinary labelled sample of units.

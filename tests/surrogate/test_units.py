@@ -29,6 +29,9 @@ def make_documents(rng, n_units=200, prob="equal", whole=False):
         labeled = (rng.random(n_units) < np.where(x > 0, 0.35, 0.2))[who]
     else:
         labeled = rng.random(who.size) < pi
+    if prob == "two-stage":
+        pi = np.full(who.size, 0.5 * 0.3)
+        labeled = (rng.random(n_units) < 0.5)[who] & (rng.random(who.size) < 0.3)
     frame = pd.DataFrame({"who": who, "x": x[who], "machine": machine.astype(float), "pi": pi})
     frame["y"] = np.where(labeled, gold, np.nan)
     return frame, gold
@@ -204,7 +207,7 @@ def recipe(frame):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prob", ["equal", "unequal"])
+@pytest.mark.parametrize("prob", ["equal", "unequal", "two-stage"])
 def test_units_as_outcome_cover_and_the_recipe_does_not(prob):
     def design(random_state):
         rng = np.random.default_rng(random_state)
@@ -235,7 +238,7 @@ def test_units_as_outcome_cover_and_the_recipe_does_not(prob):
         # Valid as an outcome, but a noisy mean of few labels counts like the truth.
         assert (theirs["bias"].abs() < 3.5 * theirs["bias_mcse"]).all()
         assert (theirs["sd"].to_numpy() > 1.15 * ours["sd"].to_numpy()).all()
-    else:
+    elif prob == "unequal":
         assert theirs["bias"].iloc[0] > 0.1
         assert theirs["coverage"].iloc[0] < 0.05
 
