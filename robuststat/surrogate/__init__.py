@@ -39,21 +39,29 @@ Wei (2023).
 from __future__ import annotations
 
 from robuststat.surrogate._classifier import DSLClassifier
+from robuststat.surrogate._coders import CoderAgreement, coder_agreement
 from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
 from robuststat.surrogate._moment import DSLMoment
 from robuststat.surrogate._plan import LabelPlan
 from robuststat.surrogate._regressor import DSLRegressor
+from robuststat.surrogate._units import Units, aggregate_units
+from robuststat.surrogate._wave_weights import combine_waves
 from robuststat.surrogate._waves import Wave, draw_wave
 
 __all__ = [
+    "CoderAgreement",
     "Comparison",
     "DSLClassifier",
     "DSLMean",
     "DSLMoment",
     "DSLRegressor",
     "LabelPlan",
+    "Units",
     "Wave",
+    "aggregate_units",
+    "coder_agreement",
+    "combine_waves",
     "compare_estimators",
     "draw_wave",
 ]

@@ -187,7 +187,7 @@ def make_labelling(
         raise RoleError("design='stratified' needs strata=: the stratum of every row.")
     cells = strata if design == "stratified" else None
     if prob is not None:
-        _check_probabilities(prob)
+        check_probabilities(prob)
     rows = np.flatnonzero(labeled)
     if weights is not None and not weights[rows].any():
         raise DataError(
@@ -241,7 +241,14 @@ def _totals(
     return np.array([mass.sum()]), None
 
 
-def _check_probabilities(prob: Array) -> None:
+def check_probabilities(prob: Array) -> None:
+    """Refuse labelling probabilities outside (0, 1].
+
+    Parameters
+    ----------
+    prob : ndarray of shape (n,)
+        The role ``sample_prob``.
+    """
     bad = np.flatnonzero(~((prob > 0) & (prob <= 1)))
     if bad.size:
         raise RoleError(

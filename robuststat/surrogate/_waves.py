@@ -103,6 +103,10 @@ def draw_wave(
     RoleError
         When labels of the earlier waves are missing.
 
+    See Also
+    --------
+    combine_waves : The same weights for waves drawn elsewhere.
+
     Notes
     -----
     Wave t draws from the rows not labelled before, with probabilities pi_t that depend on earlier
