@@ -99,6 +99,8 @@ class RoleData:
         How to make the design matrix again from other rows.
     frame : DataFrame or None
         Columns a formula is computed from.
+    n_left_out : int or None
+        Rows left out of the whole source when these rows are part of one.
     """
 
     X: Array
@@ -114,6 +116,14 @@ class RoleData:
     design: Design
     frame: pd.DataFrame | None = field(default=None)
     outcomes: tuple[str, ...] = ()
+    n_left_out: int | None = None
+
+    @property
+    def n_dropped(self) -> int:
+        """Input rows that are not used, those of other parts of a source included."""
+        if self.n_left_out is not None:
+            return self.n_left_out
+        return int(self.kept.size - self.kept.sum())
 
     def rebuild(self, replace: Mapping[str, Any]) -> Array:
         """Design matrix with the values of some covariates replaced, of shape (n, k).
@@ -233,7 +243,7 @@ def read_data(
     if design is None:
         design, matrix = _bind(columns, covariates, parsed, terms, predicted)
     else:
-        matrix = design.matrix(covariates)  # type: ignore[arg-type]
+        matrix = design.matrix(_with_some_level(covariates, design, predicted))  # type: ignore[arg-type]
     _check_finite(matrix, design, predicted)
     return RoleData(
         X=matrix,
@@ -354,6 +364,21 @@ def _bind(
                 "labelled rows only. Use a fixed transformation such as I(x / 10)."
             )
     return design, matrix
+
+
+def _with_some_level(
+    covariates: Array | pd.DataFrame, design: Design, predicted: Sequence[str]
+) -> Array | pd.DataFrame:
+    """Predicted categories that are not known, as some category: these cells are never used."""
+    if not isinstance(design, FormulaDesign) or not isinstance(covariates, pd.DataFrame):
+        return covariates
+    levels = {name: design.first_level(name) for name in predicted}
+    filled = {
+        name: covariates[name].astype(object).where(covariates[name].notna(), level)
+        for name, level in levels.items()
+        if level is not None
+    }
+    return covariates.assign(**filled)
 
 
 def _complete_rows(

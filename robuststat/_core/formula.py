@@ -94,6 +94,27 @@ class FormulaDesign:
             return found
         return [j - int(j > self.skipped) for j in found if j != self.skipped]
 
+    def first_level(self, column: str) -> Any:
+        """One of the categories that the formula makes of ``column``; None if it makes none."""
+        for factor, variables in self.spec.factor_variables.items():
+            state = self.spec.encoder_state.get(factor.expr, (None, {}))[1]
+            if column in {str(name) for name in variables} and "categories" in state:
+                return state["categories"][0]
+        return None
+
+    def categorical_columns(self) -> set[str]:
+        """Columns of the frame that the formula makes categories of."""
+        found: set[str] = set()
+        for factor, variables in self.spec.factor_variables.items():
+            kind = self.spec.encoder_state.get(factor.expr, (None,))[0]
+            if kind is not None and kind.name == "CATEGORICAL":
+                found |= {str(name) for name in variables}
+        return found & set(self.columns)
+
+    def estimated_terms(self) -> list[str]:
+        """List transformations that were fitted to the data."""
+        return [str(term) for term in self.spec.transform_state]
+
     def stateful_use(self, column: str) -> str | None:
         """Find a term in which ``column`` goes through a transformation fitted to the data."""
         # formulaic replaces what Python does not allow in a name.

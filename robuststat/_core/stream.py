@@ -38,6 +38,33 @@ class Accumulator(Protocol):
 
 A = TypeVar("A", bound=Accumulator)
 T = TypeVar("T")
+S = TypeVar("S")
+
+# Partitions that a Dask scheduler works on at once: their results are all held.
+_BATCH = 32
+
+
+class RowSums:
+    """Sums over rows of arrays of fixed shapes."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def update(self, *chunk: Any) -> None:
+        """Add the sums of some rows."""
+        if not self.values:
+            self.values = [part * 1.0 for part in chunk]
+            return
+        for total, part in zip(self.values, chunk, strict=True):
+            total += part
+
+    def merge(self, other: RowSums) -> None:
+        """Add what another accumulator has seen."""
+        self.update(*other.values)
+
+    def finish(self) -> list[Any]:
+        """Return the sums."""
+        return self.values
 
 
 class ChunkSource:
@@ -67,24 +94,91 @@ class ChunkSource:
         if chunk_rows < 1:
             raise ParameterError(f"chunk_rows must be at least 1; got {chunk_rows}.")
         self._columns = None if columns is None else list(dict.fromkeys(columns))
+        self._partitions = None
+        if _is_dask(source):
+            self._partitions = source if columns is None else source[self._columns]
         self._open = _opener(source, self._columns, chunk_rows)
 
     def __iter__(self) -> Iterator[Table]:
         """Yield the chunks as tables, in order; chunks without rows are skipped."""
         for number, frame in enumerate(self._open()):
-            table = as_table(frame)
-            if table is None:
-                raise DataError(
-                    f"Chunk {number} of the source is a {type(frame).__name__}, not a data frame."
-                )
-            absent = [c for c in self._columns or () if c not in table]
-            if absent:
-                raise DataError(
-                    f"Chunk {number} of the source lacks the columns {', '.join(absent)}. It has "
-                    f"{table.listed()}."
-                )
+            table = _as_chunk(frame, number, self._columns)
             if table.n_rows:
                 yield table
+
+    def map(self, function: Callable[[Table, S], T], states: Iterable[S]) -> Iterator[T]:
+        """Yield ``function(chunk, state)`` for every chunk and its state, in order.
+
+        Partitions of a Dask frame are mapped where they are, by the active scheduler; only what
+        the function returns travels. Chunks without rows have a state too.
+
+        Parameters
+        ----------
+        function : callable
+            Picklable for a Dask frame.
+        states : iterable
+            One for each chunk; it may be endless.
+        """
+        if self._partitions is None:
+            for (number, frame), state in zip(enumerate(self._open()), states, strict=False):
+                yield function(_as_chunk(frame, number, self._columns), state)
+            return
+        import dask
+
+        work = dask.delayed(_on_partition)
+        parts = self._partitions.to_delayed()
+        chosen = list(zip(parts, states, strict=False))
+        for start in range(0, len(chosen), _BATCH):
+            batch = chosen[start : start + _BATCH]
+            yield from dask.compute(
+                *(
+                    work(part, start + i, self._columns, function, state)
+                    for i, (part, state) in enumerate(batch)
+                )
+            )
+
+    @property
+    def distributed(self) -> bool:
+        """Whether chunks are worked on elsewhere, so that sums must be merged."""
+        return self._partitions is not None
+
+
+def is_source(X: Any) -> bool:
+    """Whether X is a source of chunks rather than rows in memory."""
+    if isinstance(X, str | PathLike) or _is_dask(X):
+        return True
+    if hasattr(X, "scanner") and hasattr(X, "to_batches"):
+        return True
+    if hasattr(X, "iter_batches") and hasattr(X, "schema_arrow"):
+        return True
+    if isinstance(X, (list, tuple)):
+        return bool(X) and not isinstance(X[0], (list, tuple)) and as_table(X[0]) is not None
+    return callable(X) and not hasattr(X, "__array__") and as_table(X) is None
+
+
+def _is_dask(source: Any) -> bool:
+    return hasattr(source, "to_delayed") and hasattr(source, "partitions")
+
+
+def _on_partition(
+    frame: Any, number: int, columns: list[str] | None, function: Callable[..., Any], state: Any
+) -> Any:
+    return function(_as_chunk(frame, number, columns), state)
+
+
+def _as_chunk(frame: Any, number: int, columns: list[str] | None) -> Table:
+    table = as_table(frame)
+    if table is None:
+        raise DataError(
+            f"Chunk {number} of the source is a {type(frame).__name__}, not a data frame."
+        )
+    absent = [c for c in columns or () if c not in table]
+    if absent:
+        raise DataError(
+            f"Chunk {number} of the source lacks the columns {', '.join(absent)}. It has "
+            f"{table.listed()}."
+        )
+    return table
 
 
 def accumulate(chunks: Iterable[T], make: Callable[[], A], add: Callable[[A, T], None]) -> A:
@@ -119,7 +213,7 @@ def _opener(source: Any, columns: list[str] | None, chunk_rows: int) -> Callable
         return lambda: _batches(source, columns, chunk_rows)
     if hasattr(source, "iter_batches") and hasattr(source, "schema_arrow"):  # a ParquetFile
         return lambda: _file_batches(source, columns, chunk_rows)
-    if hasattr(source, "to_delayed") and hasattr(source, "partitions"):
+    if _is_dask(source):
         return lambda: (part.compute() for part in _dask_parts(source, columns))
     if as_table(source) is not None:
         return lambda: [source]

@@ -107,6 +107,11 @@ class Table:
             return pd.api.types.is_numeric_dtype(self.series(name))
         return bool(dtype.is_numeric() or dtype == nw.Boolean)
 
+    @property
+    def native(self) -> Any:
+        """The frame in the library it came from."""
+        return self._frame.to_native()
+
     def pandas(self, names: Sequence[str]) -> pd.DataFrame:
         """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from robuststat._core.columns import Terms, outcome_columns
+from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
 from robuststat._core.errors import ParameterError, RoleError
 from robuststat._core.formula import INTERCEPT
@@ -23,43 +23,37 @@ from robuststat._core.params import (
     optional,
 )
 from robuststat._core.roles import columns_named_by
+from robuststat._core.stream import is_source
 from robuststat._core.table import Table, as_table
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.surrogate._diagnostics import surrogate_report
-from robuststat.surrogate._fit import Estimate, estimate, make_result, read_problem
+from robuststat.surrogate._fit import (
+    Estimate,
+    estimate,
+    make_result,
+    read_problem,
+)
 from robuststat.surrogate._learners import LEARNER_NAMES
 from robuststat.surrogate._models import RowModel
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem
-from robuststat.surrogate._targets import Classes, by_target
+from robuststat.surrogate._stream_fit import (
+    read_source,
+    refuse_in_memory_options,
+    stream_problem,
+)
+from robuststat.surrogate._targets import (
+    Classes,
+    by_target,
+    outcome_names,
+    refuse_absorbed_roles,
+)
 
 
 def is_names(value: Any) -> str | None:
     fine = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value) and value
     return None if fine else "a list of column names"
-
-
-def outcome_names(y: Any, formula: str | None, table: Table | None) -> tuple[str, ...]:
-    """Names of the outcomes that ``y`` or the formula holds."""
-    if formula is not None and "~" in formula and formula.split("~")[0].strip():
-        return (formula.split("~")[0].strip().strip("`"),)
-    if isinstance(y, str):
-        return (y,)
-    several = outcome_columns(y, table)
-    if several is not None:
-        return tuple(several)
-    name = getattr(y, "name", None)
-    return (name if isinstance(name, str) and name else "y",)
-
-
-def refuse_absorbed_roles(absorb: tuple[str, ...], used: tuple[str, ...]) -> None:
-    both = [name for name in absorb if name in used]
-    if both:
-        raise ParameterError(
-            f"absorb names {', '.join(map(repr, both))}, which is also outcome, prediction or part "
-            "of the formula. A column is absorbed or in the model: name it once."
-        )
 
 
 class SurrogateEstimator(InferenceEstimator):
@@ -255,31 +249,86 @@ class SurrogateEstimator(InferenceEstimator):
         CollinearityError
             Linearly dependent columns, by name.
         """
-        problem, options = self._prepare(
-            X,
-            y,
-            prediction=prediction,
-            labeled=labeled,
-            sample_prob=sample_prob,
-            features=features,
-            strata=strata,
-            psu=psu,
-            sample_weight=sample_weight,
-            clusters=clusters,
-        )
-        self._remember_roles(
-            y,
-            {
-                "prediction": prediction,
-                "labeled": labeled,
-                "sample_prob": sample_prob,
-                "features": features,
-                "strata": strata,
-                "psu": psu,
-                "sample_weight": sample_weight,
-                "clusters": clusters,
-            },
-        )
+        roles = {
+            "prediction": prediction,
+            "labeled": labeled,
+            "sample_prob": sample_prob,
+            "features": features,
+            "strata": strata,
+            "psu": psu,
+            "sample_weight": sample_weight,
+            "clusters": clusters,
+        }
+        if is_source(X):
+            return self.fit_stream(X, y, **roles)
+        problem, options = self._prepare(X, y, **roles)
+        self._remember_roles(y, roles)
+        return self._remember(problem, options, estimate(problem, options))
+
+    def fit_stream(
+        self,
+        source: Any,
+        y: Any = None,
+        *,
+        prediction: Any = None,
+        labeled: Any = None,
+        sample_prob: Any = None,
+        features: Any = None,
+        strata: Any = None,
+        psu: Any = None,
+        sample_weight: Any = None,
+        clusters: Any = None,
+    ) -> Self:
+        """Fit on rows that need not fit in memory; the result is that of ``fit``.
+
+        Parameters
+        ----------
+        source : path, pyarrow dataset, Dask frame, list of frames, or callable
+            A Parquet file or folder; an open pyarrow dataset or Parquet file; a Dask data frame,
+            whose partitions are worked on where they are; a list of frames; or a function that
+            returns a new iterator of frames. It is read several times.
+        y : str or list of str, optional
+            Name of the outcome column(s); None with a formula.
+        prediction, labeled, sample_prob, features, strata, psu, sample_weight, clusters
+            Roles as for ``fit``, by column name.
+
+        Returns
+        -------
+        self
+            Fitted estimator, equal to that of ``fit`` up to rounding.
+
+        Raises
+        ------
+        ParameterError
+            For options that need all rows at once: ``absorb``, ``tuning``, ``prob_terms``,
+            ``keep_influence``, quantile regression, folds given as rows.
+        RoleError
+            When a role is not given by column name.
+        DataError
+            As for ``fit``; also when the source changes between two passes.
+
+        Notes
+        -----
+        Memory holds one chunk, the labelled rows, and sums. A pass finds labelled rows and totals
+        (one more finds the levels of text columns), Newton's method takes two to six, the variance
+        one, for each repetition of cross-fitting: ``n_rep=1`` or 2 is enough for many rows.
+        """
+        roles = {
+            "prediction": prediction,
+            "labeled": labeled,
+            "sample_prob": sample_prob,
+            "features": features,
+            "strata": strata,
+            "psu": psu,
+            "sample_weight": sample_weight,
+            "clusters": clusters,
+        }
+        self._check_parameters()
+        options = Options(**{name: getattr(self, name) for name in Options.__slots__})
+        refuse_in_memory_options(self, options)
+        rows, gold, sums = read_source(self, source, y, roles)
+        problem = stream_problem(self, rows, gold, sums, options)
+        self._remember_roles(y, roles)
         return self._remember(problem, options, estimate(problem, options))
 
     def _remember_roles(self, y: Any, roles: dict[str, Any]) -> None:

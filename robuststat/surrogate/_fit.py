@@ -137,7 +137,7 @@ def read_problem(
     transformed : bool
         Whether the outcome is a transformation of a column.
     """
-    _refuse_unused(data, options)
+    refuse_unused(data, options)
     classes = dict(classes)
     predicted = tuple(prediction) if isinstance(prediction, dict) else (OUTCOME,)
     targets = gold_values(data, predicted, classes)
@@ -157,6 +157,14 @@ def read_problem(
     )
     warn_complete(labelling)
     surrogates = surrogates_by_column(prediction)
+    refuse_transformed(data, options, surrogates, transformed)
+    return build_problem(data, model, labelling, targets, surrogates, classes, transformed)
+
+
+def refuse_transformed(
+    data: RoleData, options: Options, surrogates: dict[str, Any], transformed: bool
+) -> None:
+    """Refuse a surrogate of the column for an outcome on another scale."""
     passthrough = isinstance(options.learner, str) and options.learner == "passthrough"
     if transformed and passthrough and OUTCOME in surrogates:
         raise ParameterError(
@@ -164,10 +172,9 @@ def read_problem(
             "right only if the machine predicted on that scale. Put the transformed outcome and "
             "its surrogate into the frame as columns, or use a learner."
         )
-    return build_problem(data, model, labelling, targets, surrogates, classes, transformed)
 
 
-def _refuse_unused(data: RoleData, options: Options) -> None:
+def refuse_unused(data: RoleData, options: Options) -> None:
     """Refuse roles and options that would have no effect: a silent one misleads."""
     roles = data.roles
     if "strata" in roles and options.design != "stratified" and "psu" not in roles:
@@ -226,26 +233,36 @@ def estimate(problem: Problem, options: Options) -> Estimate:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
-        filled = {column: values[None, :] for column, values in problem.targets.items()}
+        filled = {column: values[None] for column, values in problem.targets.items()}
         n = data.X.shape[0]
         predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
+    elif problem.source is not None:
+        predictions = problem.source.predict(problem, options)
     else:
         predictions = predictions_of(problem, options)
     fits: list[RepetitionFit] = []
     n_rep = predictions.fold_id.shape[0]
+    moments: AdjustedMoments | None = None
     bins = bin_probabilities(labelling, n_rep * len(problem.terms))
     parts = []
-    moments = None
     for r in range(n_rep):
-        moments = moments_of(problem, {c: p[r] for c, p in predictions.predictions.items()})
+        if problem.source is None:
+            moments = moments_of(problem, {c: p[r] for c, p in predictions.predictions.items()})
+        else:
+            moments = problem.source.moments(problem, predictions, r)
         fits.append(_fit_once(moments, spec, options, fits[-1].theta if fits else None))
         if problem.absorber is None:
             parts.append(plan_parts(moments, fits[-1], spec, bins))
     assert moments is not None
     theta, vcov = aggregate(fits)
-    gold = gold_only(gold_moments(problem, moments), spec, options.tol, options.max_iter)
+    labels: AdjustedMoments | None = moments
+    noise = 0.0
+    if problem.absorber is not None:
+        assert isinstance(moments, DesignAdjusted)
+        labels = gold_moments(problem, moments)
+        noise = group_noise(problem.absorber, moments)
+    gold = gold_only(labels, spec, options.tol, options.max_iter)
     effect = design_effect(gold, vcov)
-    noise = 0.0 if problem.absorber is None else group_noise(problem.absorber, moments)
     if noise > NOISE_LIMIT:
         warn(noise_words(noise) + ".")
     plan = join_parts(parts, labelling, bins, finite=spec.kind == "finite") if parts else None
@@ -327,7 +344,7 @@ def make_result(
         method=method,
         outcome=data.outcome,
         diagnostics={
-            "n_dropped": int(data.kept.size - data.kept.sum()),
+            "n_dropped": data.n_dropped,
             "n_dropped_by": dict(data.n_dropped_by),
             "counts": {"Labelled": labelling.n_labeled},
             "cluster_name": data.cluster_name,
@@ -354,10 +371,9 @@ def _unlabelled_words(columns: tuple[str, ...]) -> str:
 
 def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estimate) -> list[str]:
     notes = []
-    if labelling.uneven and labelling.prob.min() < 0.01:
-        count = int((labelling.prob < 0.01).sum())
+    if labelling.uneven and labelling.range[0] < 0.01:
         notes.append(
-            f"{count} labelling probabilities are below 0.01 (min {labelling.prob.min():.3g}); the "
+            f"labelling probabilities go down to {labelling.range[0]:.3g}; the "
             f"{labelling.n_labeled} labels are worth {labelling.effective:.0f} equally weighted "
             "ones"
         )

@@ -6,7 +6,7 @@ Numbers such as (2.5) refer to the steps in the docstring of ``robuststat.surrog
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -111,19 +111,25 @@ def read_labelled(flag: Array | None, known: dict[str, BoolArray], n_rows: int) 
     RoleError
         When ``labeled`` contradicts the values, or no row is labelled.
     """
-    if flag is None:
-        labeled = np.ones(n_rows, dtype=bool)
-        for present in known.values():
-            labeled &= present
-    else:
-        labeled = flag == 1.0
-        for name, present in known.items():
-            _refuse_contradiction(labeled, present, name)
+    labeled = labelled_mask(flag, known, n_rows)
     if not labeled.any():
         raise DataError(
             f"No row is labelled: {', '.join(known)} is missing in all {n_rows} rows. "
             "Pass expert labels for some rows."
         )
+    return labeled
+
+
+def labelled_mask(flag: Array | None, known: dict[str, BoolArray], n_rows: int) -> BoolArray:
+    """R of some rows, of which none may be labelled; see ``read_labelled``."""
+    if flag is None:
+        labeled = np.ones(n_rows, dtype=bool)
+        for present in known.values():
+            labeled &= present
+        return labeled
+    labeled = np.asarray(flag == 1.0)
+    for name, present in known.items():
+        _refuse_contradiction(labeled, present, name)
     return labeled
 
 
@@ -203,7 +209,10 @@ def make_labelling(
         start = np.full(n, rows.size / n) if prob is None else prob
         used = _estimated_probabilities(labeled, start, terms, a)
     elif prob is None or normalize:
-        used = _normalised(labeled, prob, cells, weights)
+        scale = label_totals(labeled, prob, cells, weights).scale(
+            None if cells is None else cells.levels
+        )
+        used = scaled_probabilities(scale, prob, cells, n)
     else:
         # With a fixed number of labels the design itself makes up for the scale.
         used, known = prob, design == "bernoulli"
@@ -258,34 +267,71 @@ def check_probabilities(prob: Array) -> None:
         )
 
 
-def _normalised(
+@dataclass(slots=True)
+class LabelTotals:
+    """Sums by stratum from which probabilities are scaled; those of parts of the rows add up.
+
+    Attributes
+    ----------
+    drawn : ndarray of shape (n_strata,)
+        Total weight of the labelled rows.
+    total : ndarray of shape (n_strata,)
+        Total of weight times given probability, of the weight without one.
+    low, high : ndarray of shape (n_strata,)
+        Range of the given probabilities.
+    """
+
+    drawn: Array
+    total: Array
+    low: Array
+    high: Array
+
+    def scale(self, levels: tuple[Any, ...] | None) -> Array:
+        """Probability (factor) at which the labelled rows stand for all, by stratum."""
+        empty = np.flatnonzero(self.drawn == 0)
+        if empty.size and levels is not None:
+            raise RoleError(
+                f"{empty.size} strata have no labelled row: "
+                f"{', '.join(str(levels[h]) for h in empty[:5])}. Label some rows there, or merge "
+                "strata."
+            )
+        return np.asarray(self.drawn / self.total)
+
+
+def label_totals(
     labeled: BoolArray, prob: Array | None, cells: Codes | None, weights: Array | None
-) -> Array:
-    """Probabilities whose (weighted) mean equals the share labelled, stratum by stratum."""
-    n = labeled.size
+) -> LabelTotals:
+    """Add up some rows; without strata there is one stratum."""
     if cells is None:
-        if weights is None:
-            share = float(np.count_nonzero(labeled) / n)
-            mean = 1.0 if prob is None else float(prob.mean())
+        values = labeled if prob is None else prob
+        drawn = np.count_nonzero(labeled) if weights is None else weights[labeled].sum()
+        if prob is None:
+            total = labeled.size if weights is None else weights.sum()
         else:
-            share = float(weights[labeled].sum() / weights.sum())
-            mean = 1.0 if prob is None else float(weights @ prob / weights.sum())
+            total = prob.sum() if weights is None else weights @ prob
+        low, high = (1.0, 1.0) if prob is None else (values.min(), values.max())
+        return LabelTotals(*(np.array([float(v)]) for v in (drawn, total, low, high)))
+    size = len(cells.levels)
+    a = np.ones(labeled.size) if weights is None else weights
+    low, high = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(low, cells.codes, np.ones(labeled.size) if prob is None else prob)
+    np.maximum.at(high, cells.codes, np.ones(labeled.size) if prob is None else prob)
+    drawn = np.bincount(cells.codes, a * labeled, size)
+    total = np.bincount(cells.codes, a if prob is None else a * prob, size)
+    return LabelTotals(drawn.astype(float), total.astype(float), low, high)
+
+
+def scaled_probabilities(
+    scale: Array, prob: Array | None, cells: Codes | None, n_rows: int
+) -> Array:
+    """Probabilities of some rows, scaled by stratum."""
+    if cells is None:
         if prob is None:
             # One number seen n times: no memory, and code downstream needs no special case.
-            return np.broadcast_to(np.float64(share), (n,))
-        return prob * (share / mean)
-    a = np.ones(n) if weights is None else weights
-    n_cells = len(cells.levels)
-    drawn = np.bincount(cells.codes, a * labeled, n_cells)
-    if (drawn == 0).any():
-        empty = [str(cells.levels[h]) for h in np.flatnonzero(drawn == 0)]
-        raise RoleError(
-            f"{len(empty)} strata have no labelled row: {', '.join(empty[:5])}. Label some rows "
-            "there, or merge strata."
-        )
-    total = np.bincount(cells.codes, a if prob is None else a * prob, n_cells)
-    scale = (drawn / total)[cells.codes]
-    return scale if prob is None else prob * scale
+            return np.broadcast_to(np.float64(scale[0]), (n_rows,))
+        return np.asarray(prob * scale[0])
+    by_row = scale[cells.codes]
+    return by_row if prob is None else prob * by_row
 
 
 def _estimated_probabilities(labeled: BoolArray, prob: Array, terms: Array, a: Array) -> Array:

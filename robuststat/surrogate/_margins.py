@@ -124,7 +124,7 @@ def average_effects(
             "lines": _lines(changes, found),
             "assumptions": assumptions(problem, found.spec),
             "converged": all(fit.convergence.converged for fit in found.fits),
-            "n_dropped": int(problem.data.kept.size - problem.data.kept.sum()),
+            "n_dropped": problem.data.n_dropped,
             "n_dropped_by": dict(problem.data.n_dropped_by),
         },
         call=call,
@@ -174,6 +174,9 @@ def find_changes(
 def _levels(data: RoleData, name: str, dummy: bool) -> tuple[Any, ...] | None:
     """Levels of a category, (0, 1) of a switch, None of a number."""
     column = _column(data, name)
+    numbers = isinstance(data.design, FormulaDesign) and name in data.design.categorical_columns()
+    if numbers and not holds_labels(column):  # C(year)
+        return tuple(sorted(column.dropna().unique()))
     if holds_labels(column):
         if isinstance(column.dtype, pd.CategoricalDtype):
             used = set(column.dropna().unique())

@@ -136,10 +136,15 @@ def bin_probabilities(labelling: Labelling, n_values: int) -> ProbabilityBins:
     # A bin reaches up to halfway to the next distinct value, so that rounding splits none.
     edges = 0.5 * (values[1:] + values[:-1])
     codes = np.searchsorted(edges, prob)
-    seen = labelling.prob[:: max(1, n // _COUNTED_ROWS)]
-    everyone = np.searchsorted(edges, seen)
-    counts = np.bincount(everyone, minlength=values.size).astype(np.float64)
-    sums = np.bincount(everyone, seen, values.size)
+    if labelling.labeled.size < n:
+        # Of a source only labelled rows are at hand: each stands for 1 / pi rows.
+        counts = np.bincount(codes, labelling.ratio, values.size)
+        sums = np.bincount(codes, np.ones(codes.size), values.size)
+    else:
+        seen = labelling.prob[:: max(1, n // _COUNTED_ROWS)]
+        everyone = np.searchsorted(edges, seen)
+        counts = np.bincount(everyone, minlength=values.size).astype(np.float64)
+        sums = np.bincount(everyone, seen, values.size)
     # A bin can be empty only where rows were left out.
     own = np.bincount(codes, minlength=values.size).astype(np.float64)
     sums = np.where(counts > 0, sums, own * values)

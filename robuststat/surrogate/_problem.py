@@ -71,6 +71,8 @@ class Problem:
         covariate is predicted.
     absorber : Absorber or None
         Absorbed fixed effects.
+    source : RowSource or None
+        All rows, when those here are the labelled rows of a source read in chunks.
     """
 
     data: RoleData
@@ -85,6 +87,7 @@ class Problem:
     transformed: bool
     X: Array
     absorber: Absorber | None = None
+    source: Any = None
 
     @property
     def n_params(self) -> int:
@@ -148,6 +151,8 @@ def build_problem(
     surrogates: dict[str, pd.DataFrame],
     classes: Classes,
     transformed: bool = False,
+    source: Any = None,
+    gram: Array | None = None,
 ) -> Problem:
     """Check that the labels can carry the model and collect what does not change with g.
 
@@ -165,7 +170,7 @@ def build_problem(
         n_labeled = int(np.count_nonzero(labelling.weights[labelling.rows]))
     if n_labeled < k + 1:
         raise DataError(
-            f"{n_labeled} labelled rows (n_samples={data.X.shape[0]}) cannot support {k} "
+            f"{n_labeled} labelled rows (n_samples={labelling.n_rows}) cannot support {k} "
             f"coefficients; at least {k + 1} are needed. Label more rows or use fewer covariates."
         )
     X, absorber = data.X, None
@@ -181,7 +186,10 @@ def build_problem(
     X_gold = X[labelling.rows]
     # An overflow is found below, where it can be explained.
     with np.errstate(over="ignore", invalid="ignore"):
-        gram = None if covariates else design_gram(X, labelling.weights)
+        if covariates:
+            gram = None
+        elif gram is None:
+            gram = design_gram(X, labelling.weights)
         products = X_gold.T @ X_gold if gram is None else gram
     large = [data.names[j] for j in np.flatnonzero(~np.isfinite(np.diag(products)))]
     if large:
@@ -206,6 +214,7 @@ def build_problem(
         transformed=transformed,
         X=X,
         absorber=absorber,
+        source=source,
     )
 
 
@@ -213,6 +222,8 @@ def columns_without_labels(problem: Problem) -> tuple[str, ...]:
     """Find columns that vary, but not among labelled rows: a group that nobody labelled."""
     X = problem.data.X
     gold = X[problem.labelling.rows]
+    if problem.source is not None:
+        X = np.vstack([problem.source.low, problem.source.high])
     still = np.flatnonzero(np.ptp(gold, axis=0) == 0.0)
     return tuple(problem.data.names[j] for j in still if (X[:, j] != gold[0, j]).any())
 
@@ -329,6 +340,6 @@ def warn_complete(labelling: Labelling) -> None:
     """Say that surrogates play no part when every row is labelled."""
     if labelling.complete:
         warn(
-            f"All {labelling.labeled.size} rows are labelled: the predictions are not used and "
+            f"All {labelling.n_rows} rows are labelled: the predictions are not used and "
             "the result is that of the ordinary regression with robust standard errors."
         )

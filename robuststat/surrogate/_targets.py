@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robuststat._core.columns import outcome_columns
 from robuststat._core.data import RoleData
-from robuststat._core.errors import RoleError
-from robuststat._core.table import to_float
+from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.table import Table, to_float
 from robuststat._core.types import Array, BoolArray
 from robuststat.surrogate._outcome import encode_classes
 
@@ -19,6 +20,28 @@ OUTCOME = "y"
 Classes = dict[str, tuple[Any, ...]]
 
 _LABEL_TYPES = (pd.StringDtype, pd.CategoricalDtype)
+
+
+def outcome_names(y: Any, formula: str | None, table: Table | None) -> tuple[str, ...]:
+    """Names of the outcomes that ``y`` or the formula holds."""
+    if formula is not None and "~" in formula and formula.split("~")[0].strip():
+        return (formula.split("~")[0].strip().strip("`"),)
+    if isinstance(y, str):
+        return (y,)
+    several = outcome_columns(y, table)
+    if several is not None:
+        return tuple(several)
+    name = getattr(y, "name", None)
+    return (name if isinstance(name, str) and name else "y",)
+
+
+def refuse_absorbed_roles(absorb: tuple[str, ...], used: tuple[str, ...]) -> None:
+    both = [name for name in absorb if name in used]
+    if both:
+        raise ParameterError(
+            f"absorb names {', '.join(map(repr, both))}, which is also outcome, prediction or part "
+            "of the formula. A column is absorbed or in the model: name it once."
+        )
 
 
 def by_target(prediction: Any, outcomes: tuple[str, ...], covariates: Collection[str]) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from robuststat._core.errors import ParameterError, RoleError, warn
 from robuststat._core.table import Codes
+from robuststat._core.types import IntArray
 from robuststat._core.vcov import VcovKind, check_clusters, small_sample
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem
@@ -40,9 +41,8 @@ def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str
         n_strata = 1 if strata is None else len(strata.levels)
         unit_strata = None
         if strata is not None:
-            _refuse_split_units(psu, strata)
-            unit_strata = np.zeros(len(psu.levels), dtype=np.int64)
-            unit_strata[psu.codes] = strata.codes
+            unit_strata = _unit_strata(psu, strata, problem.source)
+            n_strata = int(unit_strata.max()) + 1
         spec = VarianceSpec(kind, psu, survey=True, unit_strata=unit_strata)
         units = len(psu.levels)
         if options.use_t:
@@ -64,6 +64,17 @@ def variance_spec(problem: Problem, options: Options) -> tuple[VarianceSpec, str
         if clusters is not None:
             df = float(np.unique(clusters.codes[labelling.rows]).size - 1)
     return VarianceSpec(kind, clusters, factor=small.factor), name, df
+
+
+def _unit_strata(psu: Codes, strata: Codes, source: Any) -> IntArray:
+    """Stratum of every sampling unit, those without labelled rows included."""
+    if source is not None:
+        homes = [source.group_strata[level] for level in psu.levels]
+        return np.unique(np.array(homes, dtype=object).astype(str), return_inverse=True)[1]
+    _refuse_split_units(psu, strata)
+    found = np.zeros(len(psu.levels), dtype=np.int64)
+    found[psu.codes] = strata.codes
+    return found
 
 
 def _refuse_split_units(psu: Codes, strata: Codes) -> None:
