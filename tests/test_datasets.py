@@ -7,9 +7,10 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.discrete.discrete_model import Logit
+from statsmodels.discrete.discrete_model import Logit, MNLogit
 
 from robuststat import datasets
+from robuststat._core.errors import ParameterError
 
 DATA = files("robuststat.data")
 # loader -> (file, rows, columns, SHA-256 of the file)
@@ -120,6 +121,41 @@ def test_sentences_columns_fit_together():
         np.testing.assert_allclose(right, expected, atol=5e-4)
 
 
+@pytest.mark.parametrize("classes", [1, 4, "3", None, True])
+def test_sentences_have_two_or_three_classes(classes):
+    with pytest.raises(ParameterError, match=f"classes must be 2 .* or 3 .* got {classes!r}"):
+        datasets.load_sentences(classes=classes)
+
+
+def test_three_classes_are_cut_from_the_scores():
+    bunch = datasets.load_sentences(classes=3)
+    frame = bunch.frame
+    pd.testing.assert_frame_equal(frame.iloc[:, :16], datasets.load_sentences().frame)
+    assert list(frame)[16:] == ["sentiment", "vader_sentiment", "tb_sentiment", "afinn_sentiment"]
+    assert bunch.target_name == bunch.target.name == "sentiment"
+    assert set(bunch.surrogate_names) == {*frame.columns[17:], "vader", "textblob", "afinn"}
+    # Ratings and AFINN's sums in whole points: the sign of the nearest one, halves to the even 0.
+    for label, points in {"sentiment": frame["human"], "afinn_sentiment": frame["afinn"]}.items():
+        assert (frame[label].cat.codes == 1 + np.sign(np.round(points))).all()
+    assert (frame["sentiment"] == "neutral")[frame["human"].abs() == 0.5].all()
+    assert ((frame["vader_sentiment"] == "positive") == (frame["vader_positive"] == 1)).all()
+    for label, score in {"vader_sentiment": "vader", "tb_sentiment": "textblob"}.items():
+        bounds = frame.groupby(label, observed=True)[score].agg(["min", "max"])
+        assert list(bounds.index) == ["negative", "neutral", "positive"]
+        assert bounds["max"]["negative"] < -0.05 <= bounds["min"]["neutral"]
+        assert bounds["max"]["neutral"] <= 0.05 < bounds["min"]["positive"]
+    moved = (frame["tb_sentiment"] == "positive") != (frame["tb_positive"] == 1)
+    assert moved.sum() == 36
+    assert (frame["textblob"][moved] == 0.05).all()
+    for label, share in {"vader": 0.603, "tb": 0.529, "afinn": 0.567}.items():
+        agreement = (frame[f"{label}_sentiment"] == frame["sentiment"]).mean()
+        assert agreement == pytest.approx(share, abs=5e-4)
+        assert f"| surrogate label | {share} |" in bunch.DESCR
+    arrays = datasets.load_sentences(classes=3, as_frame=False)
+    np.testing.assert_array_equal(arrays.target, np.asarray(bunch.target))
+    np.testing.assert_array_equal(arrays.target, arrays.sentiment)
+
+
 def test_the_archive_carries_no_time_stamp():
     assert (DATA / "sentences.csv.gz").read_bytes()[4:8] == bytes(4)
 
@@ -136,3 +172,37 @@ def test_sentences_reproduce_the_reference_logits():
     np.testing.assert_allclose(gold.params, GOLD, rtol=0, atol=SIX_DECIMALS)
     np.testing.assert_allclose(vader.params, VADER, rtol=0, atol=SIX_DECIMALS)
     np.testing.assert_allclose(vader.bse, VADER_SE, rtol=0, atol=SIX_DECIMALS)
+
+
+@pytest.mark.reference
+def test_lexicons_turn_the_signs_of_a_multinomial_logit():
+    """Neutral film snippets are rare for raters and common for lexicons that find no word."""
+    frame = datasets.load_sentences(classes=3).frame
+    genre = pd.get_dummies(frame["source"], dtype=float).drop(columns="tweet")
+    names = ["const", *genre, "log_words", "exclaim", "negation", "question"]
+    X = np.column_stack([np.ones(len(frame)), genre, frame[names[4:]]])
+    neutral_first = [1, 0, 2]
+
+    def fitted(label):
+        codes = np.array(neutral_first)[frame[label].cat.codes]
+        fit = MNLogit(codes, X).fit(disp=False, maxiter=100, cov_type="HC0")
+        return (
+            pd.DataFrame(np.asarray(part), names, ["negative", "positive"])
+            for part in (fit.params, fit.bse)
+        )
+
+    gold, _ = fitted("sentiment")
+    for label in ("vader_sentiment", "afinn_sentiment"):
+        found, error = fitted(label)
+        low, high = found - 1.96 * error, found + 1.96 * error
+        for side in ("negative", "positive"):
+            assert gold.loc["movie", side] > 1
+            assert high.loc["movie", side] < 0
+        outside = (gold < low) | (gold > high)
+        assert outside.loc[["amazon", "movie", "log_words", "exclaim"]].all(axis=None)
+        shares = frame.groupby("source", observed=True)[["sentiment", label]].agg(
+            lambda column: (column == "neutral").mean()
+        )
+        # Raters call 5 % of the film snippets neutral, lexicons 16 and 23 %.
+        assert shares.loc["movie", "sentiment"] < 0.06
+        assert shares.loc["movie", label] > 0.15

@@ -200,6 +200,47 @@ def test_stratified_sample():
     assert_conservative(table, "robust", "(Intercept)", 1.15)
 
 
+def test_means_of_a_stratified_sample():
+    groups = ["stratum", "other"]
+
+    def design(random_state):
+        draw = make_surrogate_linear(2000, design="stratified", random_state=random_state)
+        frame = pd.DataFrame({"stratum": draw.strata, "other": (draw.X["x2"] > 0).astype(int)})
+        return Bunch(**{**draw, "X": frame})
+
+    # Half of a standard normal lies above 0 and has the mean sqrt(2 / pi) there.
+    half = np.sqrt(2 / np.pi)
+    truth = {"mean": [0.3], "stratum": 0.3 + 0.5 * half * np.array([-1, 1])}
+    truth["other"] = 0.3 - 0.4 * half * np.array([-1, 1])
+    options = {"learner": "passthrough", "design": "stratified"}
+    # The fewest labels in one group; by Kish where it cuts across strata (half the rows each).
+    labels = {"stratum": 80, "other": 1000 / np.mean([1 / 0.2, 1 / 0.08])}
+    for name in groups:
+        robust = fitter(DSLMean(by=name, **options), roles=["strata"])
+        right = fitter(DSLMean(by=name, variance="design", **options), roles=["strata"])
+        table = monte_carlo(
+            design,
+            {"robust": robust, "design": right},
+            R,
+            truth=truth[name],
+            random_state=0,
+            n_jobs=2,
+        ).table
+        assert_right(table, "design", labels[name])
+        ratio = rows_of(table, "robust")["mean_se"] / rows_of(table, "design")["mean_se"]
+        # In theory 1.35 and 1.44 for strata. Groups across strata have no fixed number of labels,
+        # so that only half of the squared mean error of the machine goes away: 1.14.
+        assert (ratio > {"stratum": 1.25, "other": 1.08}[name]).all(), ratio.to_dict()
+        if name == "stratum":
+            for term in ratio.index:
+                assert_conservative(table, "robust", term, 1.15)
+    overall = fitter(DSLMean(variance="design", **options), roles=["strata"])
+    table = monte_carlo(
+        design, {"design": overall}, R, truth=truth["mean"], random_state=0, n_jobs=2
+    ).table
+    assert_right(table, "design", 2 * labels["other"])
+
+
 def test_finite_corpus():
     def corpus(random_state):
         draw = make_surrogate_linear(2000, 500, random_state=random_state)
@@ -237,6 +278,64 @@ def test_clusters():
     # 20 rows a cluster with correlation .3: ignoring that is far off for the intercept.
     wrong = rows_of(table, "HC0").loc["(Intercept)"]
     assert wrong["coverage"] < binom.ppf(TAIL, R, 0.95) / R
+
+
+def test_clusters_in_a_stratified_sample():
+    n_clusters = 100
+    options = {"design": "stratified", "variance": "design"}
+    roles = ["strata", "clusters"]
+    names = {"CR0": False, "CR1": True}
+    table = simulate(
+        designed(make_surrogate_linear, n=2000, design="stratified", n_clusters=n_clusters),
+        {
+            "HC0": fitter(passthrough(**options), roles=["strata"]),
+            "robust": fitter(passthrough(vcov="CR1", design="stratified"), roles=roles),
+            **{vcov: fitter(passthrough(vcov=vcov, **options), roles=roles) for vcov in names},
+        },
+    )
+    for name, use_t in names.items():
+        assert_right(table, name, n_clusters, use_t=use_t)
+    wrong = rows_of(table, "HC0").loc["(Intercept)"]
+    assert wrong["coverage"] < binom.ppf(TAIL, R, 0.95) / R
+    robust, right = (rows_of(table, name)["mean_se"] for name in ("robust", "CR1"))
+    assert robust["(Intercept)"] > 1.03 * right["(Intercept)"]
+
+
+@pytest.mark.parametrize("labelling", ["srs", "stratified"])
+def test_stratified_survey_of_units(labelling):
+    """Ten units of 20 rows in each of ten strata, which differ in level by design."""
+    n_strata, n_units = 10, 100
+    level = np.linspace(-1, 1, n_strata)
+
+    def design(random_state):
+        draw = make_surrogate_linear(2000, 400, n_clusters=n_units, random_state=random_state)
+        strata = draw.clusters // (n_units // n_strata)
+        gold = draw.y_gold + level[strata]
+        kept = {"X": draw.X, "truth": draw.truth, "psu": draw.clusters, "strata": strata}
+        kept["prediction"] = draw.prediction + 0.8 * level[strata]
+        labels = draw
+        if labelling == "stratified":
+            counts = {h: 20 + 40 * (h % 2) for h in range(n_strata)}
+            labels = draw_labels(
+                2000, counts, design="stratified", strata=strata, random_state=random_state
+            )
+        return Bunch(**kept, y=np.where(labels.labeled, gold, np.nan))
+
+    est = passthrough(design=labelling, variance="design")
+    unstratified = {"srs": [], "stratified": ["strata"]}[labelling]
+
+    def ignoring(draw):
+        roles = {role: draw[role] for role in unstratified}
+        one = clone(est).set_params(vcov="CR1")
+        return one.fit(draw.X, draw.y, prediction=draw.prediction, clusters=draw.psu, **roles)
+
+    table = simulate(
+        design, {"survey": fitter(est, roles=["psu", "strata"]), "strata ignored": ignoring}
+    )
+    assert_right(table, "survey", n_units - n_strata, use_t=True)
+    # Levels of strata are fixed by the design. To who ignores that their variance of .41 is noise
+    # between 100 units, on top of .34 from e and .05 from labelling: a ratio of 1.4 in theory.
+    assert_conservative(table, "strata ignored", "(Intercept)", 1.15)
 
 
 def test_poisson():
