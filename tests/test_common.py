@@ -13,6 +13,7 @@ from robuststat.testing import (
     CHECKS,
     EXPECTED_FAILURES,
     check_inference_estimator,
+    checked_options,
     example_data,
     with_invented_roles,
 )
@@ -22,7 +23,7 @@ def hooked():
     return [
         with_invented_roles(cls)(**options)
         for cls in ALL_ESTIMATORS
-        for options in ({}, {"learner": "passthrough"})
+        for options in checked_options(cls)
     ]
 
 

@@ -38,6 +38,7 @@ Wei (2023).
 
 from __future__ import annotations
 
+from robuststat.surrogate._blackbox import DSLBlackBox
 from robuststat.surrogate._classifier import DSLClassifier
 from robuststat.surrogate._compare import Comparison, compare_estimators
 from robuststat.surrogate._mean import DSLMean
@@ -47,6 +48,7 @@ from robuststat.surrogate._waves import Wave, draw_wave
 
 __all__ = [
     "Comparison",
+    "DSLBlackBox",
     "DSLClassifier",
     "DSLMean",
     "DSLRegressor",
