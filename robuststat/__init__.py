@@ -16,6 +16,7 @@ __version__ = version("robuststat")
 _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
     "CollinearityError": _ERRORS,
+    "DSLBlackBox": "robuststat.surrogate",
     "DSLClassifier": "robuststat.surrogate",
     "DSLMean": "robuststat.surrogate",
     "DSLMoment": "robuststat.surrogate",

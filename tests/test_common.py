@@ -14,6 +14,7 @@ from robuststat.testing import (
     EXPECTED_FAILURES,
     REQUIRED_OPTIONS,
     check_inference_estimator,
+    checked_options,
     example_data,
     with_invented_roles,
 )
@@ -23,7 +24,7 @@ def hooked():
     return [
         with_invented_roles(cls)(**options, **REQUIRED_OPTIONS.get(cls, {}))
         for cls in ALL_ESTIMATORS
-        for options in ({}, {"learner": "passthrough"})
+        for options in checked_options(cls)
     ]
 
 

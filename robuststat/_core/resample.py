@@ -15,6 +15,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import ndtri
 
 from robuststat._core.errors import DataError, ParameterError, warn
+from robuststat._core.progress import progress
 from robuststat._core.rng import (
     Multiplier,
     RandomState,
@@ -28,6 +29,7 @@ from robuststat._core.types import Array, IntArray
 from robuststat._core.vcov import cluster_sums, group_codes
 
 BootstrapKind: TypeAlias = Literal["pairs", "cluster", "multiplier"]
+WeightDraw: TypeAlias = Callable[[np.random.Generator], Array]
 IntervalKind: TypeAlias = Literal["percentile", "basic", "normal"]
 Positive: TypeAlias = Literal["exponential", "rademacher", "mammen"]
 Alternative: TypeAlias = Literal["two-sided", "greater", "less"]
@@ -51,15 +53,15 @@ class BootstrapResult:
         Statistic of the replicates that could be computed.
     n_boot, n_failed : int
         Replicates asked for, and those whose statistic failed or was not finite.
-    kind : {"pairs", "cluster", "multiplier"}
-        What was resampled.
+    kind : {"pairs", "cluster", "multiplier", "design"}
+        What was resampled; "design" stands for weights that the caller drew.
     """
 
     estimate: Array
     estimates: Array
     n_boot: int
     n_failed: int
-    kind: BootstrapKind
+    kind: BootstrapKind | Literal["design"]
 
     @property
     def mean(self) -> Array:
@@ -100,8 +102,10 @@ def bootstrap(
     kind: BootstrapKind = "pairs",
     clusters: IntArray | None = None,
     distribution: Positive | None = None,
+    draw: WeightDraw | None = None,
     random_state: RandomState = None,
     n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> BootstrapResult:
     """Bootstrap a statistic that takes row weights, so that no row is ever copied.
 
@@ -121,28 +125,42 @@ def bootstrap(
         Integer codes, needed for "cluster", allowed for "multiplier".
     distribution : {"exponential", "rademacher", "mammen"}, optional
         Distribution of the weights of kind "multiplier"; exponential if not given.
+    draw : callable, optional
+        Maps a generator to weights (n_obs,), for designs that ``kind`` does not cover, such as
+        resampling within strata; ``kind`` and ``clusters`` are then left at their defaults.
     random_state, n_jobs
         Seed, see ``check_rng``; workers of joblib, which do not change the result.
+    verbose : int, default 0
+        Draw a progress bar when positive.
     """
     _check_count(n_boot, "n_boot", 2)
     resampling = _resampling(kind, clusters, distribution)
-    codes, n_groups = _units(clusters, n_obs)
+    custom = draw is not None
+    if draw is None:
+        codes, n_groups = _units(clusters, n_obs)
+        draw = partial(_draw_groups, codes, n_groups, resampling)
+        advice = "use kind='multiplier': its weights are positive"
+    elif kind != "pairs" or clusters is not None:
+        raise ParameterError(f"draw is given together with {kind=} or clusters. Pass one of them.")
+    else:
+        advice = "give the replicates more data"
     estimate = np.atleast_1d(statistic(np.ones(n_obs)))
-    task = partial(_bootstrap_once, statistic, codes, n_groups, resampling)
-    outcomes = _run(task, spawn_seeds(random_state, n_boot), n_jobs)
+    task = partial(_bootstrap_once, statistic, draw)
+    outcomes = _run(task, spawn_seeds(random_state, n_boot), n_jobs, verbose)
     good = [value for value in outcomes if not isinstance(value, str)]
     errors = [value for value in outcomes if isinstance(value, str)]
     if len(good) < 2:
         raise DataError(
             f"statistic failed in {len(errors)} of {n_boot} replicates; the first: {errors[0]}. "
-            f"Check it on resampled data, or use kind='multiplier': its weights are positive."
+            f"Check it on resampled data, or {advice}."
         )
     if errors:
         warn(
             f"statistic failed in {len(errors)} of {n_boot} bootstrap replicates, which are left "
-            f"out; the first: {errors[0]}. Use kind='multiplier': its weights are positive."
+            f"out; the first: {errors[0]}. {advice.capitalize()}."
         )
-    return BootstrapResult(estimate, np.array(good), n_boot, n_failed=len(errors), kind=kind)
+    resampled = "design" if custom else kind
+    return BootstrapResult(estimate, np.array(good), n_boot, len(errors), resampled)
 
 
 def _resampling(
@@ -160,11 +178,15 @@ def _resampling(
     return "counts" if kind != "multiplier" else distribution or "exponential"
 
 
-def _bootstrap_once(
-    statistic: WeightedStatistic, codes: IntArray, n_groups: int, resampling: Resampling, seed: int
-) -> Array | str:
+def _draw_groups(
+    codes: IntArray, n_groups: int, resampling: Resampling, rng: np.random.Generator
+) -> Array:
+    return draw_resampling_weights(rng, n_groups, resampling)[codes]
+
+
+def _bootstrap_once(statistic: WeightedStatistic, draw: WeightDraw, seed: int) -> Array | str:
     """Estimates of one replicate, or the text of its failure."""
-    weights = draw_resampling_weights(check_rng(seed), n_groups, resampling)[codes]
+    weights = draw(check_rng(seed))
     try:
         value = np.atleast_1d(statistic(weights))
     except (ValueError, ArithmeticError) as error:
@@ -363,11 +385,15 @@ def _units(clusters: IntArray | None, n_obs: int) -> tuple[IntArray, int]:
     return codes, len(found)
 
 
-def _run(task: Callable[[int], T], keys: IntArray, n_jobs: int | None) -> list[T]:
+def _run(task: Callable[[int], T], keys: IntArray, n_jobs: int | None, verbose: int = 0) -> list[T]:
     """Results of a task for each key, in order; each worker unpickles the task a few times."""
-    batches = np.array_split(keys, 4 * effective_n_jobs(n_jobs))
-    parts = Parallel(n_jobs=n_jobs)(delayed(_run_batch)(task, batch.tolist()) for batch in batches)
-    return [value for part in parts for value in part]
+    # A progress bar that moves four times is none.
+    batches = np.array_split(keys, max(4 * effective_n_jobs(n_jobs), 20 * (verbose > 0)))
+    parts = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_run_batch)(task, batch.tolist()) for batch in batches
+    )
+    shown = progress(parts, len(batches), "bootstrap", enabled=verbose > 0)
+    return [value for part in shown for value in part]
 
 
 def _run_batch(task: Callable[[int], T], keys: list[int]) -> list[T]:

@@ -38,6 +38,7 @@ Wei (2023).
 
 from __future__ import annotations
 
+from robuststat.surrogate._blackbox import DSLBlackBox
 from robuststat.surrogate._classifier import DSLClassifier
 from robuststat.surrogate._coders import CoderAgreement, coder_agreement
 from robuststat.surrogate._compare import Comparison, compare_estimators
@@ -52,6 +53,7 @@ from robuststat.surrogate._waves import Wave, draw_wave
 __all__ = [
     "CoderAgreement",
     "Comparison",
+    "DSLBlackBox",
     "DSLClassifier",
     "DSLMean",
     "DSLMoment",

@@ -383,3 +383,47 @@ def test_permutation_errors():
         permutation_test(lambda p: np.nan, 4, n_perm=9)
     with pytest.raises(DataError, match=r"strata has shape \(3,\) for 4 rows"):
         permutation_test(ones, 4, strata=np.zeros(3, np.int64))
+
+
+# draws of the caller ---------------------------------------------------------------------------
+
+
+def test_weights_drawn_by_the_caller():
+    y = np.arange(8.0)
+    rows = [np.full(8, 0.5), np.r_[np.zeros(4), np.full(4, 2.0)]]
+
+    def draw(rng):
+        return rows[int(rng.integers(2))]
+
+    got = bootstrap(partial(weighted_mean, y), 8, n_boot=40, draw=draw, random_state=0)
+    assert got.kind == "design"
+    # Means of 0..7 and of 4..7.
+    expected = [(3.5, 5.5)[int(check_rng(seed).integers(2))] for seed in spawn_seeds(0, 40)]
+    np.testing.assert_allclose(got.estimates.ravel(), expected, rtol=1e-14)
+    np.testing.assert_allclose(got.estimate, [3.5])
+
+
+def test_own_draws_exclude_the_other_options():
+    def draw(rng):
+        return np.ones(4)
+
+    for options in ({"kind": "cluster", "clusters": np.arange(4)}, {"kind": "multiplier"}):
+        with pytest.raises(ParameterError, match="draw is given together with kind="):
+            bootstrap(np.mean, 4, n_boot=5, draw=draw, **options)
+
+
+def test_failures_of_own_draws_get_other_advice():
+    def draw(rng):
+        return np.full(4, float(rng.integers(2)))
+
+    def statistic(weights):
+        return np.log(weights.sum()) if weights.any() else np.nan
+
+    with pytest.warns(UserWarning, match="which are left out.*Give the replicates more data"):
+        got = bootstrap(statistic, 4, n_boot=30, draw=draw, random_state=0)
+    assert 0 < got.n_failed < 30
+
+
+def test_progress_of_a_bootstrap(capsys):
+    bootstrap(partial(weighted_mean, np.arange(9.0)), 9, n_boot=40, random_state=0, verbose=1)
+    assert "bootstrap" in capsys.readouterr().err
