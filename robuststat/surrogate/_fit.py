@@ -289,7 +289,14 @@ def _fit_once(
     tol, max_iter = options.tol, options.max_iter
     if options.tuning is not None and not moments.labelling.complete:
         assert isinstance(moments, DesignAdjusted)
-        return fit_tuned(moments, spec, options.tuning, tol=tol, max_iter=max_iter)
+        return fit_tuned(
+            moments,
+            spec,
+            options.tuning,
+            tol=tol,
+            max_iter=max_iter,
+            influence=options.keep_influence,
+        )
     return fit_repetition(
         moments,
         spec,
