@@ -140,7 +140,7 @@ def _indicators(name: str, column: pd.Series, classes: tuple[Any, ...]) -> Array
     if len(unknown):
         raise DataError(
             f"The surrogate of {name!r} holds {len(unknown)} values that no expert used (first: "
-            f"{unknown.iloc[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
+            f"{unknown.tolist()[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
             "Recode them, or use a learner."
         )
     return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
