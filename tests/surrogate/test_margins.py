@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import root
 from scipy.special import softmax
-from statsmodels.api import Logit, MNLogit, Poisson
+from statsmodels.discrete.discrete_model import Logit, MNLogit, Poisson
 
 from robuststat import DSLClassifier, DSLRegressor
 from robuststat._core.errors import ParameterError
@@ -330,7 +330,7 @@ def test_categories_and_formula_terms():
     assert set(found.names) == {"x1", "female", "k_gold[law - art]", "k_gold[sport - art]"}
     theta = dict(zip(est.result_.names, est.result_.estimate, strict=True))
     p = est.predict_proba(frame)[:, 1]
-    inner = 2 * theta["I(x1 ** 2)" if "I(x1 ** 2)" in theta else "I(x1**2)"] * frame["x1"]
+    inner = 2 * theta["I(x1 ** 2)"] * frame["x1"]
     inner = inner + theta["x1:female"] * frame["female"]
     at = list(found.names).index("x1")
     assert found.estimate[at] == pytest.approx((p * (1 - p) * inner).mean(), rel=1e-6)
@@ -352,9 +352,9 @@ def test_learned_predictions_are_those_of_the_fit():
     frame = FRAME[[*NAMES, "c", "cs"]]
     est = DSLRegressor(learner="ols", n_rep=3, random_state=4)
     est.fit(frame, "c", prediction="cs", features=["x1", "x2"])
-    X = frame.drop(columns=["x1", "x2"])
-    assert list(X) == ["female", "c", "cs"]
     found = est.margins(frame)
+    # Columns that a role names are no covariates.
+    assert list(found.names) == ["female"]
     assert_allclose(found.estimate, est.coef_, rtol=1e-9)
     assert_allclose(found.std_error, est.std_error_[1:], rtol=1e-7)
 
@@ -365,7 +365,7 @@ def test_refusals():
     with pytest.raises(ParameterError, match=r"variables names 'age'; the covariates are x1, x2"):
         est.margins(frame, variables=["x1", "age"])
     arrays = DSLClassifier(learner="passthrough").fit(FRAME[NAMES], FRAME["b"], prediction=BS)
-    with pytest.raises(ParameterError, match="fit was given prediction, y as arrays|y, prediction"):
+    with pytest.raises(ParameterError, match="fit was given y, prediction as arrays"):
         arrays.margins(FRAME[NAMES])
     absorbed = DSLRegressor(absorb="doc", learner="passthrough").fit(
         FRAME[[*NAMES, "c", "cs", "doc"]], "c", prediction="cs"
