@@ -318,9 +318,12 @@ def _with_surrogates(
     names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
     used = "" if found.predictions.losses else ", as DSL does"
     notes.append(f"surrogate only and PPI++ use {names}{used}")
-    if found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
+    moments = moments_of(problem, first)
+    if moments.n_moments > moments.n_params:
+        notes.append("PPI++ is left out: its tuning is for as many moments as parameters")
+    elif found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
         tuned = fit_tuned(
-            moments_of(problem, first),
+            moments,
             found.spec,
             "scalar",
             tol=options.tol,
