@@ -752,3 +752,99 @@ def test_arguments_by_name_and_compiled_moments():
 def test_gmm_derivative_helper_sees_the_moments():
     moments = FunctionMoments(lambda t, data: instrumental(t, *data), (IV, OUT), N, 4)
     assert check_jacobian(moments, np.array([0.3, 1.0])) < 1e-8
+
+
+# Predicted covariates in other models, two categories at once, surveys.
+
+
+def test_predicted_covariate_of_a_moment_by_hand():
+    """Instruments known, the treatment predicted by a machine."""
+    machine = 0.8 * TREATED + 0.2 + np.random.default_rng(1).normal(size=N)
+    gold = np.column_stack([IV[:, 0], np.where(R, TREATED, np.nan), IV[:, 2:]])
+    est = iv_moments(2, variance="design").fit(gold, OUT, prediction={"x1": machine})
+
+    def score(theta, X, y):
+        return X[:, [0, 2]] * (y - X[:, :2] @ theta)[:, None]
+
+    hat = np.column_stack([IV[:, 0], machine, IV[:, 2:]])
+    same_as_hand(est, solve_by_hand(score, (hat, OUT), (IV, OUT), np.zeros(2), kind="design"))
+
+
+def test_quantile_with_a_predicted_covariate():
+    """The loss is not convex; the root is still one, near that of the labels alone."""
+    rng = np.random.default_rng(2)
+    gold = FRAME["x1"].where(R)
+    machine = FRAME["x1"] + 0.4 * rng.normal(size=N)
+    frame = pd.DataFrame({"x1": gold, "x2": FRAME["x2"], "y": Y_GOLD, "m": machine})
+    est = DSLRegressor("quantile", quantile=0.4, learner="passthrough")
+    est.fit(frame, "y", prediction={"x1": "m"})
+    assert est.converged_
+    theta = est.result_.estimate
+    X_hat = np.column_stack([np.ones(N), machine, FRAME["x2"]])
+    w = np.where(R, N / N_R, 0.0)
+
+    def score(design):
+        return design * (0.4 - (Y_GOLD - design @ theta <= 1e-9))[:, None]
+
+    total = (score(X_hat) + w[:, None] * (score(D) - score(X_hat))).sum(axis=0)
+    assert np.abs(total).max() <= 3 * w.max() * np.abs(np.vstack([D, X_hat])).max()
+    labels = QuantReg(Y_GOLD[R], D[R]).fit(q=0.4)
+    assert np.abs((theta - labels.params) / est.std_error_).max() < 3
+
+
+def test_two_predicted_categories_by_hand():
+    frame = FRAME[["x1", "k", "ks", "t", "ts"]].assign(out=Y_GOLD)
+    est = DSLRegressor(formula="out ~ x1 + k + t", learner="passthrough", variance="design")
+    est.fit(frame, prediction={"k": "ks", "t": "ts"})
+
+    def design(k, t):
+        parts = [D[:, :2], dummies(FRAME[k], TOPICS)[:, 1:], dummies(FRAME[t], CLASSES)[:, 1:]]
+        return np.hstack(parts)
+
+    hat, gold = (design("ks", "ts"), Y_GOLD), (design("k_gold", "t_gold"), Y_GOLD)
+    expected = solve_by_hand(linear_score, hat, gold, np.zeros(6), kind="design")
+    wanted = ["(Intercept)", "x1", "k[T.law]", "k[T.sport]", "t[T.mid]", "t[T.right]"]
+    order = [list(est.result_.names).index(name) for name in wanted]
+    assert_allclose(est.result_.estimate[order], expected[0], rtol=EXACT)
+    assert_allclose(est.vcov_[np.ix_(order, order)], expected[1], rtol=1e-6, atol=1e-12)
+
+
+def test_survey_units_by_hand():
+    """Totals of primary sampling units around their mean within strata."""
+    psu = FRAME["doc"].astype(str) + FRAME["stratum"]
+    est = DSLClassifier("multinomial", learner="passthrough")
+    est.fit(X, FRAME["t"], prediction=FRAME["ts"], psu=psu, strata=FRAME["stratum"])
+    theta = est.result_.estimate
+    hat = dummies(FRAME["ts"], CLASSES)[:, 1:]
+    w = np.where(R, N / N_R, 0.0)
+    pseudo = hat + w[:, None] * (T - hat)
+    psi = multinomial_score(theta, D, pseudo)
+    totals = pd.DataFrame(psi).groupby([FRAME["stratum"], psu]).sum()
+    meat = np.zeros((6, 6))
+    for _, part in totals.groupby(level=0):
+        gap = part.to_numpy() - part.to_numpy().mean(axis=0)
+        meat += len(part) / (len(part) - 1) * gap.T @ gap
+    A = numerical_jacobian(lambda t: multinomial_score(t, D, pseudo).sum(axis=0), theta)
+    bread = np.linalg.inv(A)
+    assert_allclose(est.vcov_, bread @ meat @ bread.T, rtol=1e-6, atol=1e-12)
+    assert est.result_.vcov_type == "survey"
+
+
+def test_large_samples_start_from_thinned_rows():
+    """More than 100,000 rows: Newton starts from the root of some of them; the root is the same."""
+    rng = np.random.default_rng(0)
+    n = 120_000
+    x = rng.normal(size=(n, 1))
+    p = softmax(np.column_stack([np.zeros(n), 0.3 + 0.5 * x, -0.4 * x]), axis=1)
+    gold = (p.cumsum(1) < rng.random((n, 1))).sum(1)
+    machine = np.where(rng.random(n) < 0.8, gold, 0)
+    labeled = rng.random(n) < 0.02
+    y = np.where(labeled, np.array(CLASSES)[gold], None)
+    est = DSLClassifier("multinomial", learner="passthrough")
+    est.fit(x, y, prediction=np.array(CLASSES)[machine])
+    design = np.column_stack([np.ones(n), x])
+    w = np.where(labeled, n / labeled.sum(), 0.0)[:, None]
+    pseudo = np.eye(3)[machine] + w * (np.eye(3)[gold] - np.eye(3)[machine])
+    score = multinomial_score(est.result_.estimate, design, pseudo[:, 1:])
+    assert np.abs(score.mean(axis=0)).max() < 1e-12
+    assert est.converged_
