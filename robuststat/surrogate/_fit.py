@@ -340,6 +340,7 @@ def make_result(
             "converged": converged,
             "n_iter": max(fit.convergence.n_iter for fit in found.fits),
             "n_absorbed": 0 if absorber is None else absorber.rank,
+            "n_params": problem.n_params,
             "glance": {"n_labeled": labelling.n_labeled, "n_rep": len(found.fits)},
         },
         influence=influence,
