@@ -1,7 +1,9 @@
 """What users rely on in every row model: containers, labels, order, weights, planning, tables."""
 
+import json
 import pickle
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -328,6 +330,43 @@ def test_influence_gives_the_variance(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_small_sample_factors_are_those_of_the_fit(kind):
+    """Several outcomes have k parameters each, a multinomial model has all of them."""
+    again = fit(kind, keep_influence=True).refit_vcov("HC1")
+    direct = fit(kind, vcov="HC1")
+    assert_allclose(again.vcov, direct.vcov_, rtol=1e-9, atol=1e-15)
+    assert again.df == direct.result_.df
+    k = {"multinomial": 6, "topic": 5, "moment": 2, "gmm": 2}.get(kind, 3)
+    factor = direct.vcov_ / fit(kind).vcov_
+    assert_allclose(factor, N / (N - k), rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exports(kind):
+    est = fit(kind)
+    k = est.result_.estimate.size
+    assert len(json.dumps(est.to_dict())) > 500
+    assert est.glance().shape[0] == 1
+    assert est.confint(kind="simultaneous").shape == (k, 2)
+    assert "<table" in est.summary()._repr_html_()
+    plt.close(est.plot().figure)
+    plt.close(LabelPlan(est).plot().figure)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_allocations(kind):
+    """Probabilities for one coefficient, by its label, that sum to the number wanted."""
+    columns, y, prediction = KINDS[kind][1:]
+    plan = LabelPlan(fit(kind))
+    rows = FRAME[[*NAMES, *columns]]
+    found = plan.allocation(rows, y, coef=plan.terms[-1], n_labels=300, prediction=prediction)
+    assert found.sum() == pytest.approx(300, rel=1e-9)
+    assert found.min() >= 0.1 * 300 / N - 1e-12
+    assert found.max() <= 1
+    assert found.std() > 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_plans(kind):
     """Today's number gives today's design-based standard error; more labels give smaller ones."""
     frame = build(3000, seed=1)
@@ -362,6 +401,31 @@ def test_comparisons(kind):
     assert np.abs(gap).max() < 3
     assert 0 <= found.bias_test.p_value <= 1
     assert str(found)
+
+
+def test_surrogates_that_only_a_learner_can_use():
+    """Two of three probabilities, a number for a topic: nothing to take for truth."""
+    hits = pd.DataFrame({f"p_{c}": (FRAME["ts"] == c) * 0.7 + 0.1 for c in CLASSES[:2]})
+    est = DSLClassifier("multinomial", learner="logit", n_rep=1, random_state=0)
+    found = compare_estimators(est, FRAME[NAMES], FRAME["t"], prediction=hits)
+    assert list(found.results) == ["gold only", "prediction only", "DSL"]
+    assert "surrogate only and PPI++ are left out: " in " ".join(str(found).split())
+    topic = DSLRegressor(learner="logit", n_rep=1, random_state=0)
+    frame = FRAME[[*NAMES, "k", "s", "y_gold"]]
+    found = compare_estimators(topic, frame, "y_gold", prediction={"k": "s"})
+    assert list(found.results) == ["gold only", "prediction only", "DSL"]
+    assert found.bias_test is None
+
+
+def test_tuned_outcomes_are_tuned_one_by_one():
+    both = fit("outcomes", tuning="scalar")
+    for j, (name, surrogate) in enumerate({"y": "s", "b": "bs"}.items()):
+        one = DSLRegressor(learner="passthrough", tuning="scalar")
+        one.fit(FRAME[[*NAMES, name, surrogate]], name, prediction=surrogate)
+        block = slice(3 * j, 3 * j + 3)
+        assert_allclose(both.result_.estimate[block], one.result_.estimate, rtol=1e-9)
+        assert_allclose(both.std_error_[block], one.std_error_, rtol=1e-9)
+        assert_allclose(both.tuning_[block], one.tuning_, rtol=1e-9)
 
 
 def test_surrogates_alone_are_the_ordinary_fit():
