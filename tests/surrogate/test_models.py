@@ -848,3 +848,30 @@ def test_large_samples_start_from_thinned_rows():
     score = multinomial_score(est.result_.estimate, design, pseudo[:, 1:])
     assert np.abs(score.mean(axis=0)).max() < 1e-12
     assert est.converged_
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+@pytest.mark.parametrize("seed", range(8))
+def test_no_direction_leads_down_from_a_quantile(seed, decimals):
+    """Negative weights make the loss piecewise linear without being convex; a vertex ends in it."""
+    rng = np.random.default_rng(seed)
+    design = np.column_stack([np.ones(300), rng.normal(size=(300, 2))])
+    y = design @ [0.3, 0.5, -0.4] + rng.normal(size=300)
+    s = 0.8 * y + 0.5 + 0.5 * rng.normal(size=300)
+    if decimals is not None:
+        y, s = y.round(decimals), s.round(decimals)
+    labeled = rng.random(300) < 0.3
+    tau = float(rng.choice([0.25, 0.5, 0.9]))
+    est = DSLRegressor("quantile", quantile=tau, learner="passthrough")
+    est.fit(design[:, 1:], np.where(labeled, y, np.nan), prediction=s)
+    w = np.where(labeled, 300 / labeled.sum(), 0.0)
+    rows = np.vstack([design[labeled], design])
+    outcome, weights = np.append(y[labeled], s), np.append(w[labeled], 1 - w)
+
+    def loss(theta):
+        return check_loss(theta, rows, outcome, tau, weights)
+
+    assert est.converged_
+    theta = est.result_.estimate
+    around = theta + 1e-7 * rng.normal(size=(500, 3))
+    assert min(map(loss, around)) >= loss(theta) - 1e-10 * np.abs(weights).sum()
