@@ -200,6 +200,12 @@ class DSLMoment(SurrogateEstimator):
                 f"tuning={self.tuning!r} is for as many moments as parameters; here are {q} for "
                 f"{k}. Leave tuning out."
             )
+        if q > k and self.population == "finite":
+            raise ParameterError(
+                f"population='finite' is for as many moments as parameters; here are {q} for {k}: "
+                "in given rows more moments do not hold exactly, so that their root and Hansen's "
+                "test have no meaning. Use population='superpopulation', or fewer moments."
+            )
         if jacobian is not None:
             shape = np.shape(jacobian(start, X, y))
             if shape != (rows.size, q, k):
