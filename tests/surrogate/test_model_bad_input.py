@@ -551,6 +551,16 @@ def test_predicted_categories(call, error, match):
         "tuning='scalar' is for as many moments as parameters; here are 3 for 2",
     ),
     (
+        "finite corpus with more moments than parameters",
+        lambda: moments(
+            lambda theta, X, y: X * (y - X[:, :2] @ theta)[:, None],
+            n_params=2,
+            population="finite",
+        ).fit(ONE, Y, prediction=S),
+        ParameterError,
+        "population='finite' is for as many moments as parameters; here are 3 for 2",
+    ),
+    (
         "no labels",
         lambda: moments().fit(ONE, np.full(N, np.nan), prediction=S),
         DataError,
