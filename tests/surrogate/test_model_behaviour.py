@@ -466,3 +466,35 @@ def test_simulations_tell_blocks_apart():
     truth = pd.Series([5.0, 2.0, 0.0, 1.0], ["b:(Intercept)", "b:x0", "a:(Intercept)", "a:x0"])
     table = monte_carlo(design, {"several": run}, 20, truth=truth, random_state=0).table
     assert (table["bias"].abs() < 5 * table["bias_mcse"]).all()
+
+
+def known(values):
+    return pd.Series(values).where(R)
+
+
+LAW, MACHINE = FRAME["k_gold"] == "law", FRAME["ks"] == "law"
+WORDS, GUESS = (pd.Series(np.where(v, "yes", "no")) for v in (LAW, MACHINE))
+COVARIATES = {
+    "bool": (pd.Series(LAW, dtype=object).where(R, None), MACHINE, "z"),
+    "boolean": (known(pd.array(LAW, dtype="boolean")), MACHINE, "z"),
+    "Int64": (known(pd.array(LAW.astype(int), dtype="Int64")), MACHINE.astype(int), "z"),
+    "text": (WORDS.astype(object).where(R, None), GUESS, "z[T.yes]"),
+    "categories": (known(pd.Categorical(WORDS, ["none", "no", "yes"])), GUESS, "z[T.yes]"),
+    "probabilities": (WORDS.astype(object).where(R, None), MACHINE.astype(float), "z[T.yes]"),
+}
+
+
+@pytest.mark.parametrize("formula", [None, "y_gold ~ x1 + z"])
+@pytest.mark.parametrize("kind", COVARIATES)
+def test_types_of_a_predicted_covariate(kind, formula):
+    gold, machine, term = COVARIATES[kind]
+    y = None if formula else "y_gold"
+    base = FRAME[["x1", "y_gold"]]
+    est = DSLRegressor(learner="passthrough", formula=formula)
+    est.fit(base.assign(z=gold, zs=machine), y, prediction={"z": "zs"})
+    plain = DSLRegressor(learner="passthrough", formula=formula)
+    numbers = base.assign(z=LAW.astype(float).where(R), zs=MACHINE.astype(float))
+    plain.fit(numbers, y, prediction={"z": "zs"})
+    assert list(est.result_.names) == ["(Intercept)", "x1", term]
+    assert_allclose(est.result_.estimate, plain.result_.estimate, rtol=1e-12)
+    assert_allclose(est.vcov_, plain.vcov_, rtol=1e-12, atol=1e-15)
