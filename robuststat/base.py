@@ -247,7 +247,8 @@ class InferenceEstimator(BaseEstimator):
         if kind.startswith("CR") != (codes is not None):
             raise ParameterError(f"kind={kind!r} and clusters do not fit: pass clusters for CR.")
         n, k = influence.shape
-        k += int(self.result_.diagnostics.get("n_absorbed", 0))
+        # Absorbed effects count; several outcomes have a small-sample factor of their own each.
+        k = int(self.result_.diagnostics.get("n_params", k))
         small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
         vcov = small.factor * meat(influence, clusters=codes).matrix / n
         return replace(self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters)

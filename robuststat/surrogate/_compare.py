@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from robuststat import plot as _plot
-from robuststat._core.errors import ParameterError
+from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.types import Array
 from robuststat.report import Column, Summary, footer_lines, format_p
@@ -311,16 +311,23 @@ def _with_surrogates(
     notes: list[str],
 ) -> WaldTest | None:
     """Add the rows that use the first surrogate of each column; returns the bias test."""
-    first = {
-        name: given_prediction(replace(problem, surrogates=_first(problem, name)), name)
-        for name in problem.surrogates
-    }
+    try:
+        first = {
+            name: given_prediction(replace(problem, surrogates=_first(problem, name)), name)
+            for name in problem.surrogates
+        }
+    except (DataError, ParameterError) as error:  # a learner can use what is no prediction itself
+        notes.append(f"surrogate only and PPI++ are left out: {error}")
+        return None
     names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
     used = "" if found.predictions.losses else ", as DSL does"
     notes.append(f"surrogate only and PPI++ use {names}{used}")
-    if found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
+    moments = moments_of(problem, first)
+    if moments.n_moments > moments.n_params:
+        notes.append("PPI++ is left out: its tuning is for as many moments as parameters")
+    elif found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
         tuned = fit_tuned(
-            moments_of(problem, first),
+            moments,
             found.spec,
             "scalar",
             tol=options.tol,

@@ -65,6 +65,7 @@ from robuststat.surrogate._words import (
     labelling_line,
     model_lines,
     prediction_line,
+    tie_notes,
 )
 
 
@@ -357,11 +358,13 @@ def make_result(
             "cluster_name": data.cluster_name,
             "se_note": SE_WORDS[found.spec.kind],
             "lines": lines,
-            "notes": _notes(data, labelling, options, found),
+            "notes": _notes(data, labelling, options, found)
+            + tie_notes(problem, found.fits[0].theta),
             "assumptions": assumptions(problem, found.spec),
             "converged": converged,
             "n_iter": max(fit.convergence.n_iter for fit in found.fits),
             "n_absorbed": 0 if absorber is None else absorber.rank,
+            "n_params": problem.n_params,
             "glance": {"n_labeled": labelling.n_labeled, "n_rep": len(found.fits)},
         },
         influence=influence,

@@ -84,7 +84,7 @@ def input_matrix(
 
 
 def _numbers(column: pd.Series, classes: Any) -> Array:
-    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+    if _is_number(column):
         return to_float(column, str(column.name))[:, None]
     as_label = label_numbers(column, classes)
     if as_label is not None:
@@ -125,6 +125,8 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
         as_label = label_numbers(column, classes)
     if as_label is not None:
         return as_label
+    if classes is not None and column.isin(list(classes)).any() and not _is_number(column):
+        _refuse_unknown(name, column, classes)
     values = to_float(column, f"prediction of {name!r}")
     if np.isinf(values).any():
         raise DataError(
@@ -134,16 +136,25 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     return values
 
 
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+
+
 def _indicators(name: str, column: pd.Series, classes: tuple[Any, ...]) -> Array:
     """Class labels of a surrogate as indicators (n, C)."""
+    _refuse_unknown(name, column, classes)
+    return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
+
+
+def _refuse_unknown(name: str, column: pd.Series, classes: tuple[Any, ...]) -> None:
+    """Refuse class labels that are not among the experts'."""
     unknown = column[~column.isin(list(classes))]
     if len(unknown):
         raise DataError(
             f"The surrogate of {name!r} holds {len(unknown)} values that no expert used (first: "
-            f"{unknown.iloc[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
+            f"{unknown.tolist()[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
             "Recode them, or use a learner."
         )
-    return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
 
 
 def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> Array:
@@ -153,6 +164,13 @@ def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> 
         frame = frame[[by_name[str(value)] for value in classes]]
     shares = np.column_stack([to_float(frame[c], str(c)) for c in frame.columns])
     total = shares.sum(axis=1)
+    negative = np.flatnonzero(shares.min(axis=1) < 0.0)
+    if negative.size:
+        raise DataError(
+            f"The {len(classes)} columns predicted for {name!r} must be probabilities; in "
+            f"{negative.size} rows one is negative (row {negative[0]}: "
+            f"{shares[negative[0]].min():g})."
+        )
     bad = np.flatnonzero(~(np.abs(total - 1.0) < 1e-6))
     if bad.size:
         raise DataError(

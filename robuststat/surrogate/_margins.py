@@ -95,6 +95,8 @@ def average_effects(
     call : str
         How the estimator was written.
     """
+    if not isinstance(dummy, bool | np.bool_):
+        raise ParameterError(f"dummy must be True or False; got {dummy!r}.")
     changes = find_changes(problem.data, variables, dummy, problem.classes)
     found = estimate(problem, replace(options, keep_influence=True))
     fits = []
@@ -148,11 +150,16 @@ def find_changes(
     Raises
     ------
     ParameterError
-        When a variable is not a covariate.
+        When a variable is not a covariate, or none or one twice is named.
     """
     design = data.design
     assert isinstance(design, ArrayDesign | FormulaDesign)
     chosen = list(design.columns) if variables is None else variables
+    if not isinstance(chosen, list | tuple) or len(chosen) == 0 or len(set(chosen)) < len(chosen):
+        raise ParameterError(
+            f"variables must name different covariates ({', '.join(design.columns) or 'none here'})"
+            f"; got {chosen!r}."
+        )
     unknown = [name for name in chosen if name not in design.columns]
     if unknown:
         raise ParameterError(

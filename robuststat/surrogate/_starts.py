@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from robuststat._core.errors import DataError
+from robuststat._core.glm import row_blocks
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.types import Array
 from robuststat.surrogate._models import QuantileRows, RowModel, UserRows
@@ -21,6 +23,8 @@ def first_value(moments: Any) -> Array:
     """Start near the root: of thinned rows, of predictions taken for truth, or of labels alone."""
     zero = np.zeros(moments.n_params)
     if isinstance(moments.model, UserRows):
+        if isinstance(moments, DesignAdjusted) and not moments.gold_only:
+            _refuse_not_finite(moments, np.array(moments.model.start))
         return np.array(moments.model.start)
     if not isinstance(moments, DesignAdjusted):
         # Rows that come in parts are read as rarely as possible; labelled rows are at hand.
@@ -31,6 +35,20 @@ def first_value(moments: Any) -> Array:
         # Coefficients that take predictions for truth (2.3).
         start = _root(moments.model, moments.X_hat, moments.y_hat, moments.labelling.weights, start)
     return start
+
+
+def _refuse_not_finite(moments: DesignAdjusted, theta: Array) -> None:
+    """Refuse a user's moments that are not defined for the predictions."""
+    bad: list[int] = []
+    for rows in row_blocks(*moments.X_hat.shape):
+        psi = moments.model.rows(moments.X_hat[rows], moments.y_hat[rows], theta)
+        bad += (rows.start + np.flatnonzero(~np.isfinite(psi).all(axis=1))).tolist()
+    if bad:
+        raise DataError(
+            f"moment is not finite at the first value {theta.tolist()} in {len(bad)} rows in which "
+            f"predictions stand in for expert values (first at row {bad[0]}). Write it so that it "
+            "is defined for every prediction, or pass start=."
+        )
 
 
 def _warm_start(moments: DesignAdjusted, start: Array) -> Array:

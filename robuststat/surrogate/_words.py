@@ -78,6 +78,22 @@ def model_lines(problem: Problem, tests: list[tuple[float, int]]) -> list[str]:
     ]
 
 
+def tie_notes(problem: Problem, theta: Array) -> list[str]:
+    """Say when a point mass of the outcome sits at a quantile, where there is no density."""
+    if not isinstance(problem.model, QuantileRows):
+        return []
+    rows = problem.labelling.rows
+    y, fitted = problem.data.y[rows], problem.X_gold @ theta
+    count = int((np.abs(y - fitted) <= 1e-10 * (np.abs(y) + np.abs(fitted))).sum()) - theta.size
+    if count <= 0.1 * rows.size:
+        return []
+    return [
+        f"{count + theta.size} of {rows.size} expert labels lie exactly on the fitted plane: the "
+        "outcome is rounded or has a point mass there, and standard errors, which assume a "
+        "density, are rough"
+    ]
+
+
 def overidentification(tests: list[tuple[float, int]]) -> tuple[float, float, int]:
     """Return J, its p-value and degrees of freedom, the median over repetitions."""
     if not tests:
