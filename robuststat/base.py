@@ -59,6 +59,24 @@ class InferenceEstimator(BaseEstimator):
             "a column name when X is a data frame."
         )
 
+    def fit_stream(self, source: Any, y: Any = None, **roles: Any) -> Self:
+        """Refuse a source read in chunks; families whose estimates are sums over rows offer it.
+
+        Parameters
+        ----------
+        source, y, **roles
+            As for ``fit``.
+
+        Raises
+        ------
+        ParameterError
+            Always, where a class does not override this.
+        """
+        raise ParameterError(
+            f"{type(self).__name__} needs all rows in memory and has no fit_stream. Read the "
+            "source into a data frame and pass it to fit."
+        )
+
     def _store(self, result: InferenceResult, data: RoleData) -> Self:
         self.result_ = result
         self.design_ = data.design

@@ -46,9 +46,9 @@ def test_inference(cls, check):
     check(cls, example_data(cls))
 
 
-@pytest.mark.parametrize("cls", ALL_ESTIMATORS, ids=lambda cls: cls.__name__)
-def test_public_entry(cls):
-    check_inference_estimator(cls)
+def test_public_entry():
+    # The tests above run the same checks of every class one by one.
+    check_inference_estimator(DSLMean)
 
 
 def test_every_expected_failure_has_a_reason():

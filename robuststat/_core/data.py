@@ -6,7 +6,7 @@ covariates and roles share one complete-case mask, counted per column.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from robuststat._core.columns import (
     read_outcome,
     read_outcomes,
 )
-from robuststat._core.design import ArrayDesign, Design, bind_groups
+from robuststat._core.design import ArrayDesign, Design, Shares, bind_groups
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
@@ -39,30 +39,9 @@ from robuststat._core.formula import (
     quoted_sum,
 )
 from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by
+from robuststat._core.stream import is_source
 from robuststat._core.table import Codes, Table, as_table
 from robuststat._core.types import Array, BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Probabilities of the levels of a categorical covariate.
-
-    Attributes
-    ----------
-    levels : tuple
-        Levels, as in the column.
-    values : ndarray of shape (n, number of levels)
-        Probabilities; any real numbers that add up to one.
-    """
-
-    levels: tuple[Any, ...]
-    values: Array
-
-    def constants(self) -> Iterator[pd.Series]:
-        """Columns that hold one level in every row."""
-        n, dtype = self.values.shape[0], pd.CategoricalDtype(list(self.levels))
-        for c in range(len(self.levels)):
-            yield pd.Series(pd.Categorical.from_codes(np.full(n, c), dtype=dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +250,11 @@ def _open(
             raise DataError(f"{type(estimator).__name__}.fit got X=None. Pass the covariates.")
         n_rows = _rows_without_covariates(y, roles)
         return np.empty((n_rows, 0)), None, n_rows
+    if is_source(X):
+        raise DataError(
+            f"{type(estimator).__name__} needs all rows in memory, but X is a source read in "
+            f"chunks ({type(X).__name__}). Read it into a data frame first."
+        )
     table = as_table(X)
     if table is not None:
         if table.n_rows == 0:

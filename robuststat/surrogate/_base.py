@@ -265,7 +265,7 @@ class SurrogateEstimator(InferenceEstimator):
         self._remember_roles(y, roles)
         return self._remember(problem, options, estimate(problem, options))
 
-    def fit_stream(
+    def fit_stream(  # type: ignore[override]
         self,
         source: Any,
         y: Any = None,

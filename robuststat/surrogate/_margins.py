@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robuststat._core.data import RoleData, Shares
-from robuststat._core.design import ArrayDesign
+from robuststat._core.data import RoleData
+from robuststat._core.design import ArrayDesign, Shares
 from robuststat._core.errors import ParameterError
 from robuststat._core.formula import FormulaDesign
 from robuststat._core.moments import numerical_jacobian

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from robuststat._core.crossfit import CrossFit, NuisanceTask, cross_fit, make_folds
-from robuststat._core.data import RoleData, Shares
+from robuststat._core.data import RoleData
+from robuststat._core.design import Shares
 from robuststat._core.errors import (
     CollinearityError,
     DataError,

@@ -22,7 +22,8 @@ from robuststat._core.crossfit import (
     fold_count,
     fold_ids,
 )
-from robuststat._core.data import RoleData, Shares
+from robuststat._core.data import RoleData
+from robuststat._core.design import Shares
 from robuststat._core.errors import DataError
 from robuststat._core.rng import check_rng
 from robuststat._core.stream import ChunkSource, RowSums

@@ -13,8 +13,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 
-from robuststat._core.data import Shares, Terms, read_data
-from robuststat._core.design import new_design_matrix
+from robuststat._core.data import Terms, read_data
+from robuststat._core.design import Shares, new_design_matrix
 from robuststat._core.errors import DataError, DroppedRowsWarning, ParameterError, RoleError
 from robuststat._core.formula import (
     INTERCEPT,
