@@ -974,10 +974,10 @@ ax = coefplot(parts, group="labels", null=0.95, xlabel="Coverage of 95 % interva
 cover = parts.set_index(["labels", "term"])["estimate"]
 asking = editorials["question"].mean()
 Prose(
-    f"""Bars are 95 % Monte Carlo intervals. What counts is not only the number of labels but how many
-of them tell something about a coefficient. A question mark is in {asking:.0%} of these sentences,
-that is, in about {50 * asking:.0f} of 50 labelled ones, and the intervals of `question` then cover
-the truth in {cover["50 labels", "question"]:.0%} of the draws; with 200 labels it is
+    f"""Bars are 95 % Monte Carlo intervals. What counts is not only the number of labels but how
+many of them tell something about a coefficient. A question mark is in {asking:.0%} of these
+sentences, that is, in about {50 * asking:.0f} of 50 labelled ones, and the intervals of `question`
+then cover the truth in {cover["50 labels", "question"]:.0%} of the draws; with 200 labels it is
 {cover["200 labels", "question"]:.0%}. With 25 labels there are often none, which the package warns
 about (silenced here). `use_t=True` makes intervals somewhat longer; leaving out what cannot be
 estimated, or drawing within strata, helps more."""
