@@ -423,10 +423,10 @@ others. DSL says {neutral.loc["DSL", "estimate"]:.2f} ({neutral.loc["DSL", "conf
 )
 
 # %% [markdown]
-# **Assumed:** nothing new. **Do not use it** in a logit or Poisson regression whose outcome is
-# rare within a class. With a predicted covariate the estimating equation is no longer that of a
-# well-behaved likelihood and may have no sensible root; the fit then warns that it did not
-# converge. Label more rows where the outcome occurs.
+# **Assumed:** nothing new. **Be careful** in a logit or Poisson regression whose outcome is rare
+# within a class. With a predicted covariate the estimating equation is no longer that of a
+# well-behaved likelihood, and a solution is harder to find. A fit that did not converge warns; do
+# not use its numbers, and label more rows where the outcome occurs.
 
 # %% [markdown]
 # ## 5. Articles differ: fixed effects
