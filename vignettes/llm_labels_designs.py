@@ -232,8 +232,8 @@ shorter = by_wave["mean_se", "in waves"] / by_wave["mean_se", "at once"]
 rmse_error = waves.table.query("term == 'question'")["rmse_mcse"].max()
 Prose(
     f"""For `question`, the coefficient asked for, the mean standard error falls by
-{1 - shorter["question"]:.0%}: as much as {1 / shorter["question"] ** 2:.1f} times the labels drawn
-at once would do. Others pay for it: that of `{shorter.idxmax()}` rises by
+{1 - shorter["question"]:.0%}, for which about {1 / shorter["question"] ** 2:.1f} times the labels
+would be needed at once. Others pay for it: that of `{shorter.idxmax()}` rises by
 {shorter.max() - 1:.0%}. With 30 repetitions the root mean squared errors are known to about
 {rmse_error:.2f} only, the standard errors much better."""
 )
@@ -579,11 +579,16 @@ slopes = pd.DataFrame(
 slopes.loc["the same from sentences"] = [same.coef_[0], same.std_error_[1]]
 slopes.round(3)
 
+# %% tags=["remove-input"]
+Prose(
+    f"""With all labels of the experts the slope is {slopes["slope"].iloc[0]:.3f}, with VADER's
+labels {slopes["slope"].iloc[1]:.3f}, with 800 labels {slopes["slope"].iloc[2]:.3f} and a standard
+error that is {slopes["std_error"].iloc[2] / slopes["std_error"].iloc[0]:.2f} times that of all
+labels. The last line is the same regression from the sentences, weighted and clustered by review;
+there, a learner can be cross-fitted as well."""
+)
+
 # %% [markdown]
-# VADER alone sees little of the slope. The unit labels find it, with a larger standard error than
-# all labels would have. The last line is the same regression from the sentences, weighted and
-# clustered by review; there, a learner can be cross-fitted as well.
-#
 # **Assumed:** single sentences were drawn, from whatever review. If whole reviews were drawn, say
 # `drawn="units"`. **Do not use** the unit labels of drawn sentences as a *covariate*: they are
 # unbiased but noisy, and noise in a covariate shrinks its slope (the summary says by how much).
