@@ -403,17 +403,15 @@ length_roles = {
 }
 by_class = DSLRegressor(formula="log_words ~ expert + source", **quick_logit)
 sides = compare_estimators(by_class, labelled, **length_roles).table
-on_class = sides[sides["term"].str.startswith("expert")].set_index(["term", "estimator"])
-on_class = on_class[["estimate", "std_error", "conf_low", "conf_high"]]
+neutral = sides[sides["term"] == "expert[T.neutral]"].set_index("estimator")
+neutral = neutral[["estimate", "std_error", "conf_low", "conf_high"]]
 full_class = smf.ols("log_words ~ sentiment + source", frame).fit().params
-full_class = full_class.rename(lambda name: name.replace("sentiment", "expert"))
-on_class.assign(truth=full_class.reindex(on_class.index, level="term")).round(3)
+neutral.assign(truth=full_class["sentiment[T.neutral]"]).round(3)
 
 # %% tags=["remove-input"]
-neutral = on_class.loc["expert[T.neutral]"]
 Prose(
     f"""The truth is that neutral and negative sentences hardly differ in length
-({full_class["expert[T.neutral]"]:.2f} on the log scale). VADER says
+({full_class["sentiment[T.neutral]"]:.2f} on the log scale). VADER says
 {neutral.loc["surrogate only", "estimate"]:.2f} with a standard error of
 {neutral.loc["surrogate only", "std_error"]:.2f}: it is the short sentences in which a lexicon finds
 nothing. The cross-fitted prediction taken for the truth is worse still
@@ -841,7 +839,8 @@ tiled rows are copies, so the standard errors themselves mean nothing here. The 
 # %% [markdown]
 # **Assumed:** the file does not change while it is read several times. **Do not use it** when the
 # rows fit in memory: `fit` is many times faster. Fixed effects, tuning and quantiles need all rows
-# at once. Categories are read as text, and the first in alphabetical order is the reference.
+# at once. Levels of a category are sorted as text, and the first is the reference: with a pandas
+# category in another order `fit` has another reference, hence the `astype` above.
 
 # %% [markdown]
 # ## 12. What can go wrong
@@ -853,10 +852,10 @@ tiled rows are copies, so the standard errors themselves mean nothing here. The 
 # - **unclear rows dropped.** Experts label a random sample and the rows on which they disagree
 #   are left out as "unclear". That is selection after the fact: unclear rows are another kind of
 #   rows.
-# - **waves taken for one sample.** The first 300 labels are random. The next 600 are drawn from
-#   that genre where, by the first labels, the machine is most wrong; then all 900 are used as if
-#   drawn at once. `combine_waves` is given who was drawn when and with what probability, and
-#   puts it right.
+# - **waves taken for one sample.** The first 300 labels are random. Of about 600 more, five in six
+#   are drawn from that genre where, by the first labels, the machine is most wrong; then all are
+#   used as if drawn at once. `combine_waves` is given which rows were drawn when and with what
+#   probability, and puts it right.
 #
 # The target is the share of positive sentences, the machine is VADER's label as it is.
 
