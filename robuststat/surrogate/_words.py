@@ -41,7 +41,7 @@ def labelling_line(labelling: Labelling, design: str) -> str:
     elif labelling.known:
         words += ", used as given"
     if labelling.effective < 0.99 * labelling.n_labeled:
-        words += f"; effective number {labelling.effective:.0f}"
+        words += f"; with unequal weights worth {labelling.effective:,.0f} equal ones"
     return words
 
 
