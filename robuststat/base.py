@@ -95,7 +95,7 @@ class InferenceEstimator(BaseEstimator):
         """Return the constructor call with the parameters that differ from their defaults."""
         defaults = type(self)().get_params(deep=False)
         changed = [
-            f"{name}={value!r}"
+            f"{name}={_written(value)}"
             for name, value in self.get_params(deep=False).items()
             if repr(value) != repr(defaults[name])
         ]
@@ -270,6 +270,12 @@ class InferenceEstimator(BaseEstimator):
         small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
         vcov = small.factor * meat(influence, clusters=codes).matrix / n
         return replace(self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters)
+
+
+def _written(value: Any) -> str:
+    """Value of a parameter as one would write it: functions by name, not by address."""
+    name = getattr(value, "__name__", "")
+    return name if callable(value) and name and not isinstance(value, type) else repr(value)
 
 
 def own_slopes(slopes: Array) -> Array:

@@ -77,7 +77,7 @@ def _with_levels(value: Any, levels: dict[str, list[Any]]) -> Any:
     if isinstance(value, dict):
         return {key: _with_levels(frame, levels) for key, frame in value.items()}
     changed = {
-        name: pd.Categorical(value[name], categories=levels[name])
+        name: pd.Categorical(value[name].astype(object), categories=levels[name])
         for name in value.columns
         if name in levels
     }
@@ -86,41 +86,48 @@ def _with_levels(value: Any, levels: dict[str, list[Any]]) -> Any:
 
 @dataclass(slots=True)
 class Levels:
-    """Levels of text columns in a chunk, and rows that show every category of the design."""
+    """Levels of text columns in a chunk, and rows that show every category of the design.
+
+    Attributes
+    ----------
+    columns : dict of str to list
+        Levels that occur.
+    order : dict of str to list
+        Declared order of the levels of categorical columns.
+    exemplars : DataFrame or None
+        One row for every category that the design makes.
+    """
 
     columns: dict[str, list[Any]]
+    order: dict[str, list[Any]]
     exemplars: pd.DataFrame | None
 
 
 def scan_levels(table: Table, reader: ChunkReader) -> Levels:
     """Levels of the complete rows of one chunk."""
     if not table.n_rows:
-        return Levels({}, None)
+        return Levels({}, {}, None)
     try:
         data = reader.read(table)
     except DataError as error:
         if "No complete row is left" in str(error):
-            return Levels({}, None)
+            return Levels({}, {}, None)
         raise
     columns: dict[str, list[Any]] = {}
+    order: dict[str, list[Any]] = {}
     for role in FRAME_ROLES:
         value = data.roles.get(role)
         frames = value.values() if isinstance(value, dict) else [] if value is None else [value]
         for frame in frames:
             for name, column in frame.items():
                 if holds_labels(column):
-                    columns[str(name)] = _present(column)
+                    columns[str(name)] = list(column.dropna().unique())
+                if isinstance(column.dtype, pd.CategoricalDtype):
+                    order[str(name)] = list(column.cat.categories)
     exemplars = None
     if data.frame is not None:
         exemplars = _exemplars(data.frame, data.design)
-    return Levels(columns, exemplars)
-
-
-def _present(column: pd.Series) -> list[Any]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        used = set(column.dropna().unique())
-        return [level for level in column.cat.categories if level in used]
-    return sorted(column.dropna().unique())
+    return Levels(columns, order, exemplars)
 
 
 def _exemplars(frame: pd.DataFrame, design: Any) -> pd.DataFrame:
@@ -128,22 +135,19 @@ def _exemplars(frame: pd.DataFrame, design: Any) -> pd.DataFrame:
     if isinstance(design, GroupDesign):
         return frame.drop_duplicates()
     categorical = design.categorical_columns()
-    kept = frame.drop_duplicates(subset=sorted(categorical)) if categorical else frame.iloc[:1]
-    # Text is compared as text, whatever dictionary a chunk stores it with.
-    return kept.assign(
-        **{
-            name: kept[name].astype(object)
-            for name in categorical
-            if isinstance(kept[name].dtype, pd.CategoricalDtype) and not kept[name].cat.ordered
-        }
-    )
+    return frame.drop_duplicates(subset=sorted(categorical)) if categorical else frame.iloc[:1]
 
 
 def merge_levels(scans: Iterator[Levels]) -> Levels:
     """Levels of all chunks, in order."""
     columns: dict[str, set[Any]] = {}
+    order: dict[str, list[Any]] = {}
     exemplars: list[pd.DataFrame] = []
     for scan in scans:
+        for name, declared in scan.order.items():
+            # Dictionaries that differ from chunk to chunk are a way of storing text.
+            if order.setdefault(name, declared) != declared:
+                order[name] = []
         for name, values in scan.columns.items():
             columns.setdefault(name, set()).update(values)
         if scan.exemplars is not None:
@@ -154,7 +158,11 @@ def merge_levels(scans: Iterator[Levels]) -> Levels:
         # A predicted category is missing where it was not labelled; any level will do there.
         known = {c: rows[c].dropna() for c in rows.columns if holds_labels(rows[c])}
         rows = rows.fillna({c: part.iloc[0] for c, part in known.items() if len(part)})
-    return Levels({name: sorted(values) for name, values in columns.items()}, rows)
+    found = {
+        name: [v for v in order.get(name, ()) if v in values] or sorted(values)
+        for name, values in columns.items()
+    }
+    return Levels(found, order, rows)
 
 
 def bind_source(

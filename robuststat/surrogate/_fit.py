@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -358,7 +359,7 @@ def make_result(
             "cluster_name": data.cluster_name,
             "se_note": SE_WORDS[found.spec.kind],
             "lines": lines,
-            "notes": _notes(data, labelling, options, found)
+            "notes": _notes(data, labelling, options, found, problem.labels)
             + tie_notes(problem, found.fits[0].theta),
             "assumptions": assumptions(problem, found.spec),
             "converged": converged,
@@ -379,7 +380,9 @@ def _unlabelled_words(columns: tuple[str, ...]) -> str:
     )
 
 
-def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estimate) -> list[str]:
+def _notes(
+    data: RoleData, labelling: Labelling, options: Options, found: Estimate, labels: Sequence[str]
+) -> list[str]:
     notes = []
     if labelling.uneven and labelling.range[0] < 0.01:
         notes.append(
@@ -393,11 +396,14 @@ def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estima
         notes.append(noise_words(found.group_noise))
     if np.isnan(found.effect).all() and not labelling.complete:
         notes.append("the expert labels alone cannot carry this model; no design effect")
-    poor = found.effect[np.isfinite(found.effect)]
-    if not labelling.complete and poor.size and poor.min() < 0.95:
+    if not labelling.complete and np.nanmin(found.effect, initial=1.0) < 0.95:
+        worst = int(np.nanargmin(found.effect))
+        given = isinstance(options.learner, str) and options.learner == "passthrough"
+        advice = {True: "use a learner or tuning='scalar'", False: "try tuning='scalar'"}[given]
         notes.append(
-            f"for some coefficients the predictions make the estimate less precise than expert "
-            f"labels alone (design effect {poor.min():.2f}); use a learner or tuning='scalar'"
+            "the predictions make some estimates less precise than expert labels alone (most: "
+            f"{labels[worst]}, design effect {found.effect[worst]:.2f})"
+            + ("" if options.tuning else f"; {advice}")
         )
     unused = [w for w, v in (("clusters", data.clusters), ("vcov", options.vcov)) if v is not None]
     if found.spec.kind == "finite" and unused:

@@ -41,7 +41,7 @@ from robuststat.surrogate._solve import (
     finite_scale,
     influence_vcov,
 )
-from robuststat.surrogate._targets import holds_labels
+from robuststat.surrogate._targets import OUTCOME, holds_labels
 from robuststat.surrogate._words import SE_WORDS, assumptions
 
 MeanAndSlope = Callable[[Array], tuple[Array, Array]]
@@ -105,18 +105,23 @@ def average_effects(
         fits.append(_effects_once(problem, predictions, fit, found.spec, changes, mean))
     theta, vcov = aggregate(fits)
     n_fitted = max(1, len(fitted_names))
-    names = tuple(change.name for change in changes for _ in range(n_fitted))
+    # Class after class, as the coefficients are.
+    order = np.arange(theta.size).reshape(len(changes), n_fitted).T.ravel()
+    names = tuple(change.name for change in changes) * n_fitted
+    blocks = tuple(name for name in fitted_names for _ in changes)
+    classes = bool(problem.classes.get(OUTCOME))
     return InferenceResult(
-        estimate=theta,
-        vcov=vcov,
+        estimate=theta[order],
+        vcov=vcov[np.ix_(order, order)],
         names=names,
-        outcomes=tuple(fitted_names) * len(changes) if fitted_names else None,
+        outcomes=blocks or None,
         df=found.df,
         n_obs=problem.labelling.n_rows,
         n_clusters=found.spec.n_groups,
         vcov_type=found.vcov_type,
-        estimand="average over the rows of the change of the expected outcome, as expert labels on "
-        "every row would give it",
+        estimand=f"average over the rows of the change of the "
+        f"{'probability' if classes else 'expected outcome'}, as expert labels on every row would "
+        "give it",
         method="Average marginal effects, design-based correction for surrogate labels",
         outcome=problem.data.outcome,
         diagnostics={

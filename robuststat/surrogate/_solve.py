@@ -16,7 +16,6 @@ from robuststat._core.glm import row_blocks
 from robuststat._core.linalg import (
     clip_psd,
     collinear_columns,
-    nearest_psd,
     solve_square,
     symmetrise,
 )
@@ -412,13 +411,27 @@ def aggregate(fits: list[RepetitionFit]) -> tuple[Array, Array]:
     theta : ndarray of shape (k,)
         Coordinatewise median.
     vcov : ndarray of shape (k, k)
-        Entrywise median of V_s + (theta_s - theta)(theta_s - theta)', made positive
-        semi-definite with its diagonal kept.
+        Entrywise median of V_s + (theta_s - theta)(theta_s - theta)'. Where that is not positive
+        definite, its diagonal with the correlations of the mean of these matrices, which is.
     """
     thetas = np.array([fit.theta for fit in fits])
     theta = np.median(thetas, axis=0)
     gaps = thetas - theta
     spread = np.array([fit.vcov for fit in fits]) + gaps[:, :, None] * gaps[:, None, :]
-    vcov = np.median(spread, axis=0)
-    vcov = symmetrise(vcov)
-    return theta, nearest_psd(vcov) if len(fits) > 1 else vcov
+    vcov = symmetrise(np.median(spread, axis=0))
+    if len(fits) == 1 or _definite(vcov):
+        return theta, vcov
+    average = symmetrise(spread.mean(axis=0))
+    ratio = np.divide(
+        np.diag(vcov), np.diag(average), out=np.zeros(theta.size), where=np.diag(average) > 0
+    )
+    scale = np.sqrt(ratio)
+    return theta, symmetrise(average * np.outer(scale, scale))
+
+
+def _definite(vcov: Array) -> bool:
+    """Whether a matrix is positive definite beyond rounding, at unit diagonal."""
+    scale = np.sqrt(np.diag(vcov))
+    if not (scale > 0).all():
+        return False
+    return bool(np.linalg.eigvalsh(vcov / np.outer(scale, scale))[0] > 1e-8)

@@ -115,10 +115,7 @@ def effective_line(effect: Array, n_labeled: int, n_obs: int) -> str | None:
     labels = effective_labels(known, n_labeled, n_obs)
     low, high = f"{labels.min():,.0f}", f"{labels.max():,.0f}"
     span = low if low == high else f"{low} to {high}"
-    return (
-        f"Effective labels: {n_labeled:,} expert labels with these predictions are worth {span} "
-        "alone"
-    )
+    return f"Effective labels: {n_labeled:,} with these predictions are worth {span} alone"
 
 
 def assumptions(problem: Problem, spec: VarianceSpec) -> list[str]:

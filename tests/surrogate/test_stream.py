@@ -207,6 +207,19 @@ def test_a_level_that_only_late_chunks_hold():
     same(clone(est).fit(rows, y, **roles), clone(est).fit_stream(chunks, y, **roles))
 
 
+def test_declared_order_of_categories_is_kept():
+    levels = ["w", "u", "v"]
+    rows = ROWS.assign(
+        g=pd.Categorical(ROWS["g"], categories=levels),
+        text=pd.Categorical(ROWS["text"], categories=["unsure", "pos", "neg", "unused"]),
+    )
+    chunks = [rows.iloc[i : i + 700] for i in range(0, N, 700)]
+    est, y, roles = CASES["cross-fitted"]
+    memory = clone(est).fit(rows, y, **roles)
+    assert "g[T.u]" in memory.result_.names
+    same(memory, clone(est).fit_stream(chunks, y, **roles))
+
+
 def test_dropped_rows_are_counted():
     rows = ROWS.assign(a=ROWS["a"].where(ROWS.index % 9 != 0))
     chunks = [rows.iloc[i : i + 600] for i in range(0, N, 600)]
