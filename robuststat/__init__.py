@@ -34,7 +34,7 @@ _EXPORTS: dict[str, str] = {
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

@@ -1,0 +1,33 @@
+"""Effects of an exposure when the instrument may be invalid.
+
+Rows i = 1..n; Y outcome, A exposure, Z candidate instrument, X covariates, U unmeasured; a_i sample
+weights, which multiply every score. pi = P(Z=1|X), pi_z = P(Z=z|X), p_z = E(A|Z=z,X), p = p_Z,
+v_z = var(A|Z=z,X), c_z = cov(A,Y|Z=z,X), D = v_1 - v_0, s = (2Z-1)/pi_Z. The exclusion restriction
+is not assumed: Z may act on Y directly. Only the abstract of Sun, Cui and Tchetgen Tchetgen (2022)
+was available: every formula of sections 2.1 to 2.9 is derived in this package and checked by
+simulation [D]; none is quoted as a theorem of that paper.
+
+2.1  [D] Identification. beta(X) = (c_1 - c_0)/D is the conditional effect, omega = c_z - beta v_z
+     the confounding covariance (the same for both z), h_z = E(Y - beta A | Z=z, X) the rest of the
+     outcome, psi = E beta(X). With R = (A - p)(Y - beta A - h_Z) - omega the influence function is
+     beta - psi + (s/D) R. It has mean zero when one of {pi, p}, {pi, beta, h}, {p, beta, omega},
+     {beta, omega, h} is right.
+2.2  [D] Closed form. logit pi = F a and logit p = G g by maximum likelihood; then one linear system
+     in beta = B th, omega = W ta, h = Q al: sum B s R = 0, sum W R = 0, sum Q (Y - beta A - h) = 0;
+     psi is the mean of beta + (s/D) R. ``targeted`` uses B s/D, so that psi = mean(B th).
+2.3  [D] Variance. The scores of all steps are stacked; V = J^-1 B J^-T / n.
+2.4  [D] Companions. Mean direct effect of Z, E(h_1 - h_0): a test of exclusion with one instrument.
+     Mean confounding covariance, E(omega): a test of no unmeasured confounding that needs no
+     exclusion. th without its intercept: heterogeneity of the effect.
+2.7  [D] Overlap. tau = E(w N)/E(w D), w = pi (1 - pi), from moments that never divide by D(x):
+     f_N = (Z - pi){(A - p)(Y - m) - omega - beta vbar}, f_D = (Z - pi){(A - p)^2 - vbar},
+     vbar = pi v_1 + (1 - pi) v_0, m = h + beta p. Inverting the test of E(f_N - t f_D) = 0 gives a
+     set that is right however weak the heteroscedasticity: an interval, its complement, or the line.
+2.8a [D] The effect that imposes exclusion (Wang and Tchetgen Tchetgen 2018): the comparison.
+2.9  [D] Exposures that are not binary have a model of their own for v_z; instruments that are not
+     binary allow the overlap effect with Z - pi replaced by Z - E(Z|X), for a constant effect.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
