@@ -1,0 +1,249 @@
+"""The multiply robust estimator with its variance: from a problem to numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from robuststat._core.errors import CollinearityError, IdentificationError
+from robuststat._core.glm import row_blocks
+from robuststat._core.linalg import solve_square
+from robuststat._core.moments import mean_outer_product
+from robuststat._core.types import Array, IntArray
+from robuststat._core.vcov import MeatAccumulator, meat, sandwich
+from robuststat.iv._nuisances import Nuisances, Problem, fit_nuisances
+from robuststat.iv._score_set import RatioMoments
+from robuststat.iv._scores import FUNCTIONALS, exclusion_score, overlap_moments
+from robuststat.iv._stack import OVERLAP, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class RowValues:
+    """What every row contributes.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n, q)
+        Uncentred influence values of the functionals of the stack without the overlap effect.
+    overlap : ndarray of shape (n, 2)
+        f_N and f_D.
+    D : ndarray of shape (n,)
+        Difference of the exposure's variances, before any bound.
+    pi : ndarray of shape (n,)
+        P(Z = 1 | X) before any bound.
+    exclusion : ndarray of shape (n,) or None
+        Uncentred influence value of the effect that imposes exclusion; None when it does not exist
+        because the instrument does not move the mean of the exposure in some rows.
+    spread : float
+        Average variance of the exposure: the scale of D.
+    """
+
+    scores: Array
+    overlap: Array
+    D: Array
+    pi: Array
+    exclusion: Array | None
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Everything that is known after a fit, before it is put into words.
+
+    Attributes
+    ----------
+    stack : Stack
+        Equations.
+    nuisances : Nuisances
+        Coefficients of the nuisance models.
+    theta : ndarray of shape (k,)
+        All parameters.
+    values : RowValues
+        Contributions of the rows.
+    overlap : RatioMoments
+        Means of f_N and f_D with their variance.
+    """
+
+    stack: Stack
+    nuisances: Nuisances
+    theta: Array
+    values: RowValues
+    overlap: RatioMoments
+
+    @property
+    def summaries(self) -> Array:
+        """Estimates of the effects, in the order of ``stack.summaries``."""
+        return self.theta[self.stack.places()["summaries"]]
+
+
+def estimate(
+    problem: Problem,
+    summaries: tuple[str, ...],
+    *,
+    clusters: IntArray | None,
+    tol: float,
+    max_iter: int,
+) -> Estimate:
+    """Fit the nuisance models and all effects, in closed form after two logit fits (2.2)."""
+    nuisances = fit_nuisances(problem, tol=tol, max_iter=max_iter)
+    ridge = (nuisances.instrument.ridge, nuisances.treatment.ridge)
+    stack = Stack(problem, ridge, summaries)
+    theta = stack.parameters(nuisances, np.zeros(len(summaries)))
+    values = row_values(stack, theta)
+    overlap = ratio_moments(values.overlap, problem.weights, clusters)
+    found = np.average(values.scores, axis=0, weights=problem.weights)
+    place = stack.places()["summaries"]
+    position = 0
+    for j, name in enumerate(summaries):
+        if name == OVERLAP:
+            theta[place.start + j] = overlap.ratio
+        else:
+            theta[place.start + j] = found[position]
+            position += 1
+    return Estimate(stack, nuisances, theta, values, overlap)
+
+
+def point_estimates(
+    problem: Problem, summaries: tuple[str, ...], *, tol: float, max_iter: int
+) -> Array:
+    """Estimates of the effects alone: what a bootstrap replicate needs."""
+    found = estimate(problem, summaries, clusters=None, tol=tol, max_iter=max_iter)
+    return found.summaries
+
+
+def row_values(stack: Stack, theta: Array) -> RowValues:
+    """Contributions of all rows, in one pass over blocks."""
+    problem, n = stack.problem, stack.n_obs
+    names = [name for name in stack.summaries if name != OVERLAP]
+    scores, overlap = np.empty((n, len(names))), np.empty((n, 2))
+    D, pi, exclusion = np.empty(n), np.empty(n), np.empty(n)
+    delta, h = exclusion_coefficients(problem, stack, theta) if names else (None, None)
+    total = weight = 0.0
+    for rows in problem.blocks():
+        state = stack.state(theta, rows)
+        v = state.values
+        D[rows], pi[rows] = v.v1 - v.v0, state.pi
+        if names and not v.D.all():
+            raise _zero_difference(int(np.count_nonzero(v.D == 0)))
+        overlap[rows] = np.column_stack(overlap_moments(v))
+        for j, name in enumerate(names):
+            scores[rows, j] = FUNCTIONALS[name].score(v)
+        if delta is not None and h is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                exclusion[rows] = exclusion_score(
+                    v,
+                    problem.effect.linear(rows, delta)[0],
+                    problem.instrument.linear(rows, h)[0],
+                )
+        w = np.ones(v.y.size) if problem.weights is None else problem.weights[rows]
+        total += float(w @ np.where(v.z > 0.5, v.v1, v.v0))
+        weight += float(w.sum())
+    known = delta is not None and bool(np.isfinite(exclusion.sum()))
+    return RowValues(scores, overlap, D, pi, exclusion if known else None, total / weight)
+
+
+def _zero_difference(count: int) -> IdentificationError:
+    return IdentificationError(
+        f"D = v_1 - v_0 is exactly zero in {count} rows: the effect there is not identified. Use "
+        "estimand='overlap', which does not divide by D, or set min_abs_d."
+    )
+
+
+def exclusion_coefficients(
+    problem: Problem, stack: Stack, theta: Array
+) -> tuple[Array | None, Array | None]:
+    """Coefficients of delta and h of the effect that imposes exclusion (2.8a)."""
+    b, q = problem.effect.size, problem.instrument.size
+    matrix, vector = np.zeros((b + q, b + q)), np.zeros(b + q)
+    for rows in problem.blocks():
+        v, z = stack.rows(theta, rows), problem.z[rows]
+        B, Q = problem.effect.at(rows, z), problem.instrument.at(rows, z)
+        left = np.hstack([B * v.s[:, None], Q])
+        if problem.weights is not None:
+            left *= problem.weights[rows, None]
+        matrix += left.T @ np.hstack([B * v.a[:, None], Q])
+        vector += left.T @ v.y
+    try:
+        solution = solve_square(matrix, vector)
+    except CollinearityError:
+        # The instrument does not move the mean of the exposure: there is no such effect.
+        return None, None
+    return solution[:b], solution[b:]
+
+
+def ratio_moments(
+    moments: Array, weights: Array | None, clusters: IntArray | None
+) -> RatioMoments:
+    """Weighted means of f_N and f_D with their variance matrix."""
+    mean = np.average(moments, axis=0, weights=weights)
+    return RatioMoments(mean, mean_vcov(moments - mean, weights, clusters))
+
+
+def mean_vcov(centred: Array, weights: Array | None, clusters: IntArray | None) -> Array:
+    """Variance matrix of the weighted means of centred values (n, q)."""
+    psi = centred if weights is None else centred * (weights / weights.mean())[:, None]
+    return meat(psi, clusters=clusters).matrix / len(psi)
+
+
+def eif_values(found: Estimate) -> Array:
+    """Influence values (n, q) of the effects when the nuisance functions are taken as known."""
+    values, stack = found.values, found.stack
+    columns, position = [], 0
+    for name, centre in zip(stack.summaries, found.summaries, strict=True):
+        if name == OVERLAP:
+            f_n, f_d = values.overlap.T
+            columns.append((f_n - centre * f_d) / found.overlap.mean[1])
+        else:
+            columns.append(values.scores[:, position] - centre)
+            position += 1
+    return np.column_stack(columns)
+
+
+def eif_vcov(found: Estimate, clusters: IntArray | None) -> Array:
+    """Variance of the effects from their influence functions."""
+    return mean_vcov(eif_values(found), found.stack.problem.weights, clusters)
+
+
+def stacked_vcov(found: Estimate, clusters: IntArray | None, n_clusters: int | None) -> Array:
+    """Variance of all parameters from the stacked equations, of shape (k, k)."""
+    stack, theta = found.stack, found.theta
+    jacobian = stack.sums(theta)[1]
+    if clusters is None:
+        return sandwich(jacobian, mean_outer_product(stack, theta), stack.n_obs)
+    total = MeatAccumulator(stack.n_moments, n_clusters=n_clusters)
+    for rows in row_blocks(stack.n_obs, stack.n_moments):
+        total.update(stack.scores(theta, rows), clusters[rows])
+    return sandwich(jacobian, total.finish(), stack.n_obs)
+
+
+def stacked_influence(found: Estimate) -> Array:
+    """Influence values (n, q) of the effects, with the estimation of all nuisance functions."""
+    stack, theta = found.stack, found.theta
+    jacobian = stack.sums(theta)[1]
+    place = stack.places()["summaries"]
+    # Rows of J^-1 that belong to the effects.
+    rows_of_inverse = solve_square(jacobian.T, np.eye(stack.n_moments)[:, place])
+    out = np.empty((stack.n_obs, len(stack.summaries)))
+    for rows in row_blocks(stack.n_obs, stack.n_moments):
+        out[rows] = -stack.scores(theta, rows) @ rows_of_inverse
+    return out
+
+
+def nuisance_frame(found: Estimate) -> pd.DataFrame:
+    """Nuisance values of every row."""
+    stack = found.stack
+    names = ("pi", "p0", "p1", "v0", "v1", "D", "beta", "omega", "h0", "h1")
+    columns = {name: np.empty(stack.n_obs) for name in names}
+    for rows in stack.problem.blocks():
+        values = stack.rows(found.theta, rows)
+        for name in names:
+            columns[name][rows] = getattr(values, name)
+    return pd.DataFrame(columns)
+
+
+def reweighted(problem: Problem, weights: Array) -> Problem:
+    """Return the problem with its weights multiplied by ``weights``."""
+    own = weights if problem.weights is None else weights * problem.weights
+    return replace(problem, weights=own)
