@@ -30,4 +30,14 @@ simulation [D]; none is quoted as a theorem of that paper.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from robuststat.iv._guardrails import (
+    OneSidedNoncomplianceWarning,
+    WeakHeteroscedasticityWarning,
+)
+from robuststat.iv._invalid import InvalidIVATE
+
+__all__ = [
+    "InvalidIVATE",
+    "OneSidedNoncomplianceWarning",
+    "WeakHeteroscedasticityWarning",
+]

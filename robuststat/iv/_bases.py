@@ -135,6 +135,8 @@ def without_collinear(
     dropped : tuple of str
         Names of those left out.
     """
+    if basis.size == 0:
+        return basis, np.empty(0), ()
     matrix = gram(basis, z, weights)
     dependent = collinear_columns(matrix, basis.names, gram=True).dependent
     keep = [j for j, name in enumerate(basis.names) if name not in dependent]
@@ -169,6 +171,8 @@ class EffectDesign:
         if self.kind == "constant":
             return np.ones((base.shape[0], 1))
         names, values = tuple(design.names), base
+        if names == ("mean",):
+            names = (INTERCEPT,)
         if self.formula is not None:
             frame = _frame_of(design, base) if isinstance(design, ArrayDesign) else None
             table = as_table(X)
@@ -180,7 +184,7 @@ class EffectDesign:
 
 
 def make_bases(
-    data: RoleData, z: Array, terms: Mapping[str, Any] | None, effect_model: str
+    data: RoleData, z: Array, terms: Mapping[str, Any] | None, effect_model: str, *, binary: bool
 ) -> tuple[dict[BasisName, Basis], EffectDesign]:
     """Bases of the five nuisance models, by default or from the user's ``terms``.
 
@@ -194,6 +198,8 @@ def make_bases(
         Formula or list of columns of some of the models.
     effect_model : {"linear", "constant"}
         Whether the effect depends on the covariates.
+    binary : bool
+        Whether the instrument is 0 or 1, so that models are evaluated at both values.
 
     Returns
     -------
@@ -214,15 +220,13 @@ def make_bases(
     if names == ("mean",):
         # No covariates at all: the single column of ones of a grand mean.
         names = (INTERCEPT,)
-    first = (INSTRUMENT, *(f"{INSTRUMENT}:{name}" for name in names[1:]))
-    if names[:1] != (INTERCEPT,):
-        first = tuple(f"{INSTRUMENT}:{name}" for name in names)
-    crossed = Basis((*names, *first), plain, crossed=True)
+    with_z = (INSTRUMENT if c == INTERCEPT else f"{INSTRUMENT}:{c}" for c in names)
+    crossed = Basis((*names, *with_z), plain, crossed=True)
     main = Basis(names, plain)
     bases: dict[BasisName, Basis] = {
         name: crossed if name in USES_INSTRUMENT else main for name in BASES
     }
-    effect = EffectDesign("covariates", tuple(data.names))
+    effect = EffectDesign("covariates", names)
     if effect_model == "constant":
         bases["effect"] = Basis((INTERCEPT,), np.ones((len(z), 1)))
         effect = EffectDesign("constant", (INTERCEPT,))
@@ -238,7 +242,7 @@ def make_bases(
         )
     for name in BASES:
         if name in terms:
-            bases[name], design = _basis_of(name, terms[name], frame, z)
+            bases[name], design = _basis_of(name, terms[name], frame, z, binary)
             if name == "effect":
                 effect = EffectDesign("formula", bases[name].names, design)
     return bases, effect
@@ -264,7 +268,7 @@ def _frame_of(design: Any, matrix: Array) -> pd.DataFrame:
 
 
 def _basis_of(
-    name: BasisName, spec: Any, frame: pd.DataFrame, z: Array
+    name: BasisName, spec: Any, frame: pd.DataFrame, z: Array, binary: bool
 ) -> tuple[Basis, FormulaDesign]:
     formula = _as_formula(name, spec)
     with_z = frame.assign(**{INSTRUMENT: z})
@@ -291,7 +295,7 @@ def _basis_of(
     if not np.isfinite(matrix).all():
         bad = design.names[int(np.argmin(np.isfinite(matrix).all(axis=0)))]
         raise DataError(f"terms[{name!r}]: the term {bad!r} is not finite in every row.")
-    if not uses:
+    if not (uses and binary):
         return Basis(design.names, matrix), design
     zero = design.matrix(frame.assign(**{INSTRUMENT: 0.0}))
     one = design.matrix(frame.assign(**{INSTRUMENT: 1.0}))

@@ -93,15 +93,9 @@ def estimate(
     theta = stack.parameters(nuisances, np.zeros(len(summaries)))
     values = row_values(stack, theta)
     overlap = ratio_moments(values.overlap, problem.weights, clusters)
-    found = np.average(values.scores, axis=0, weights=problem.weights)
+    means = iter(weighted(values.scores, problem.weights).mean(axis=0))
     place = stack.places()["summaries"]
-    position = 0
-    for j, name in enumerate(summaries):
-        if name == OVERLAP:
-            theta[place.start + j] = overlap.ratio
-        else:
-            theta[place.start + j] = found[position]
-            position += 1
+    theta[place] = [overlap.ratio if name == OVERLAP else next(means) for name in summaries]
     return Estimate(stack, nuisances, theta, values, overlap)
 
 
@@ -178,13 +172,19 @@ def ratio_moments(
 ) -> RatioMoments:
     """Weighted means of f_N and f_D with their variance matrix."""
     mean = np.average(moments, axis=0, weights=weights)
-    return RatioMoments(mean, mean_vcov(moments - mean, weights, clusters))
+    return RatioMoments(mean, mean_vcov(weighted(moments - mean, weights), clusters))
 
 
-def mean_vcov(centred: Array, weights: Array | None, clusters: IntArray | None) -> Array:
-    """Variance matrix of the weighted means of centred values (n, q)."""
-    psi = centred if weights is None else centred * (weights / weights.mean())[:, None]
-    return meat(psi, clusters=clusters).matrix / len(psi)
+def weighted(values: Array, weights: Array | None) -> Array:
+    """Values of the rows times their weight, which averages to one."""
+    if weights is None:
+        return values
+    return np.asarray((values.T * (weights / weights.mean())).T)
+
+
+def mean_vcov(centred: Array, clusters: IntArray | None) -> Array:
+    """Variance matrix of the means of centred (and weighted) values (n, q)."""
+    return meat(centred, clusters=clusters).matrix / len(centred)
 
 
 def eif_values(found: Estimate) -> Array:
@@ -198,12 +198,7 @@ def eif_values(found: Estimate) -> Array:
         else:
             columns.append(values.scores[:, position] - centre)
             position += 1
-    return np.column_stack(columns)
-
-
-def eif_vcov(found: Estimate, clusters: IntArray | None) -> Array:
-    """Variance of the effects from their influence functions."""
-    return mean_vcov(eif_values(found), found.stack.problem.weights, clusters)
+    return weighted(np.column_stack(columns), stack.problem.weights)
 
 
 def stacked_vcov(found: Estimate, clusters: IntArray | None, n_clusters: int | None) -> Array:
