@@ -7,13 +7,14 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from robuststat import testing
+from robuststat import DSLMean, testing
 from robuststat.testing import (
     ALL_ESTIMATORS,
     CHECKS,
     EXPECTED_FAILURES,
     check_inference_estimator,
     example_data,
+    example_of,
     with_invented_roles,
 )
 
@@ -22,7 +23,7 @@ def hooked():
     return [
         with_invented_roles(cls)(**options)
         for cls in ALL_ESTIMATORS
-        for options in ({}, {"learner": "passthrough"})
+        for options in example_of(cls).options
     ]
 
 
@@ -55,7 +56,7 @@ def test_every_expected_failure_has_a_reason():
 
 
 def test_a_broken_estimator_is_found(monkeypatch):
-    cls = ALL_ESTIMATORS[-1]
+    cls = DSLMean
 
     class Forgetful(cls):
         def fit(self, X, y=None, **roles):
@@ -68,7 +69,7 @@ def test_a_broken_estimator_is_found(monkeypatch):
 
 
 def test_a_broken_estimator_is_found_by_sklearn():
-    class Wrong(ALL_ESTIMATORS[-1]):
+    class Wrong(DSLMean):
         def predict(self, X):
             return np.zeros(1)
 
@@ -86,5 +87,5 @@ def test_clone_is_unfitted(cls):
 def test_checks_run_without_optional_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    cls = ALL_ESTIMATORS[-1]
+    cls = DSLMean
     testing.check_arrays_equal_frames(cls, example_data(cls))

@@ -22,7 +22,7 @@ simulation [D]; none is quoted as a theorem of that paper.
 2.7  [D] Overlap. tau = E(w N)/E(w D), w = pi (1 - pi), from moments that never divide by D(x):
      f_N = (Z - pi){(A - p)(Y - m) - omega - beta vbar}, f_D = (Z - pi){(A - p)^2 - vbar},
      vbar = pi v_1 + (1 - pi) v_0, m = h + beta p. Inverting the test of E(f_N - t f_D) = 0 gives a
-     set that is right however weak the heteroscedasticity: an interval, its complement, or the line.
+     set that is right however weak the heteroscedasticity: interval, complement of one, or line.
 2.8a [D] The effect that imposes exclusion (Wang and Tchetgen Tchetgen 2018): the comparison.
 2.9  [D] Exposures that are not binary have a model of their own for v_z; instruments that are not
      binary allow the overlap effect with Z - pi replaced by Z - E(Z|X), for a constant effect.

@@ -136,8 +136,12 @@ def separated(name: str, fit: LogitFit | None) -> list[Guard]:
     if fit is None:
         return []
     if not fit.convergence.converged:
-        return [Guard(f"The model of {name} did not converge: {fit.convergence.message}.",
-                      ConvergenceWarning)]
+        return [
+            Guard(
+                f"The model of {name} did not converge: {fit.convergence.message}.",
+                ConvergenceWarning,
+            )
+        ]
     if fit.separated:
         return [
             Guard(

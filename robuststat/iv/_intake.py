@@ -1,4 +1,4 @@
-"""From one call of ``fit`` to the rows and models of a problem, with what was left out on the way."""
+"""From one call of ``fit`` to the rows and models of a problem."""
 
 from __future__ import annotations
 
@@ -78,6 +78,11 @@ def read_roles(estimator: Any, data: RoleData) -> Roles:
     DataError
         When one of them is constant or codes two groups by other numbers than 0 and 1.
     """
+    if data.X.shape[0] < 2 * ROWS_PER_PARAMETER:
+        raise DataError(
+            f"n_samples={data.X.shape[0]} rows are too few for an effect: {2 * ROWS_PER_PARAMETER} "
+            "are the least, for the smallest models."
+        )
     found: dict[str, Any] = {}
     for role in ("treatment", "instruments"):
         value = data.roles.get(role)

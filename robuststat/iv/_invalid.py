@@ -63,7 +63,8 @@ class InvalidIVATE(InvalidIVEstimator):
     vcov : {"sandwich", "cluster", "eif"}, optional
         Stacked sandwich, valid whichever of the four sets of models is right; the same with
         cluster totals; or the efficient influence function, valid when all models are right. None
-        is "cluster" when ``clusters`` are given and "sandwich" otherwise.
+        is "cluster" when ``clusters`` are given and "sandwich" otherwise. The overlap effect has
+        the same error under "sandwich" and "eif": its moments are orthogonal to all models.
     clip_pi : float, default=0.0
         Bound that keeps P(Z = 1 | X) away from 0 and 1.
     min_abs_d : float, default=0.0
@@ -145,8 +146,9 @@ class InvalidIVATE(InvalidIVEstimator):
     >>> from robuststat import InvalidIVATE
     >>> from robuststat.simulation import make_invalid_iv
     >>> data = make_invalid_iv(n=8000, random_state=1)
-    >>> fit = InvalidIVATE().fit(data.X, data.y, treatment=data.treatment,
-    ...     instruments=data.instruments)
+    >>> fit = InvalidIVATE().fit(
+    ...     data.X, data.y, treatment=data.treatment, instruments=data.instruments
+    ... )
     >>> fit.tidy()[["term", "estimate", "std_error"]].round(2)
                          term  estimate  std_error
     0                     ATE      1.12       0.14
@@ -256,19 +258,38 @@ class InvalidIVATE(InvalidIVEstimator):
         if data.clusters is not None:
             check_clusters(len(data.clusters.levels))
         codes = None if data.clusters is None else data.clusters.codes
-        shared = {"vcov": vcov, "call": self._call(), "keep_influence": self.keep_influence}
+        call, keep = self._call(), self.keep_influence
         if roles.binary_instrument:
             summaries = self._summaries(prepared)
             found = estimate(
                 prepared.problem, summaries, clusters=codes, tol=self.tol, max_iter=self.max_iter
             )
-            report = make_report(found, prepared, data, roles, estimand=self.estimand, **shared)
+            report = make_report(
+                found,
+                prepared,
+                data,
+                roles,
+                estimand=self.estimand,
+                vcov=vcov,
+                call=call,
+                keep_influence=keep,
+            )
         else:
             moments, logit = numeric_instrument_moments(
                 prepared.problem, tol=self.tol, max_iter=self.max_iter
             )
             overlap = ratio_moments(moments, data.weights, codes)
-            report = numeric_report(moments, overlap, logit, prepared, data, roles, **shared)
+            report = numeric_report(
+                moments,
+                overlap,
+                logit,
+                prepared,
+                data,
+                roles,
+                vcov=vcov,
+                call=call,
+                keep_influence=keep,
+            )
         return self._remember(report, data, prepared.effect)
 
     def _prepare(

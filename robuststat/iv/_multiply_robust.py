@@ -167,9 +167,7 @@ def exclusion_coefficients(
     return solution[:b], solution[b:]
 
 
-def ratio_moments(
-    moments: Array, weights: Array | None, clusters: IntArray | None
-) -> RatioMoments:
+def ratio_moments(moments: Array, weights: Array | None, clusters: IntArray | None) -> RatioMoments:
     """Weighted means of f_N and f_D with their variance matrix."""
     mean = np.average(moments, axis=0, weights=weights)
     return RatioMoments(mean, mean_vcov(weighted(moments - mean, weights), clusters))
@@ -201,22 +199,44 @@ def eif_values(found: Estimate) -> Array:
     return weighted(np.column_stack(columns), stack.problem.weights)
 
 
+def working_jacobian(found: Estimate) -> Array:
+    """Average derivative of the stacked equations, with the orthogonality of f_N and f_D used.
+
+    Their derivatives with respect to nuisance coefficients have expectation zero. Leaving the
+    sampling error of these zeros in would multiply it by the errors of beta, which are without
+    bound where D(x) crosses zero, although the overlap effect does not depend on them.
+    """
+    stack = found.stack
+    jacobian = stack.sums(found.theta)[1]
+    place = stack.places()["summaries"]
+    for j, name in enumerate(stack.summaries):
+        if name == OVERLAP:
+            jacobian[place.start + j, : place.start] = 0.0
+    return jacobian
+
+
 def stacked_vcov(found: Estimate, clusters: IntArray | None, n_clusters: int | None) -> Array:
     """Variance of all parameters from the stacked equations, of shape (k, k)."""
     stack, theta = found.stack, found.theta
-    jacobian = stack.sums(theta)[1]
+    jacobian = working_jacobian(found)
     if clusters is None:
-        return sandwich(jacobian, mean_outer_product(stack, theta), stack.n_obs)
+        return _zero_rounding(sandwich(jacobian, mean_outer_product(stack, theta), stack.n_obs))
     total = MeatAccumulator(stack.n_moments, n_clusters=n_clusters)
     for rows in row_blocks(stack.n_obs, stack.n_moments):
         total.update(stack.scores(theta, rows), clusters[rows])
-    return sandwich(jacobian, total.finish(), stack.n_obs)
+    return _zero_rounding(sandwich(jacobian, total.finish(), stack.n_obs))
+
+
+def _zero_rounding(vcov: Array) -> Array:
+    """Set variances to zero that are zero but for rounding: those of an outcome without noise."""
+    negative = np.diag(vcov) < 0.0
+    return np.where(negative[:, None] | negative, 0.0, vcov) if negative.any() else vcov
 
 
 def stacked_influence(found: Estimate) -> Array:
     """Influence values (n, q) of the effects, with the estimation of all nuisance functions."""
     stack, theta = found.stack, found.theta
-    jacobian = stack.sums(theta)[1]
+    jacobian = working_jacobian(found)
     place = stack.places()["summaries"]
     # Rows of J^-1 that belong to the effects.
     rows_of_inverse = solve_square(jacobian.T, np.eye(stack.n_moments)[:, place])

@@ -210,7 +210,8 @@ def least_squares(
 def _row_weights(problem: Problem, active: BoolArray | None) -> Array | None:
     if active is None:
         return problem.weights
-    return active * (1.0 if problem.weights is None else problem.weights)
+    flags = np.asarray(active, dtype=np.float64)
+    return flags if problem.weights is None else flags * problem.weights
 
 
 def _squares(problem: Problem, coef: Array) -> Array:

@@ -59,8 +59,10 @@ class Report:
 
 
 def single(name: str, estimate: float, variance: float, n_obs: int) -> InferenceResult:
-    """Result that holds one number."""
-    return InferenceResult(estimate=[estimate], vcov=[[variance]], names=[name], n_obs=n_obs)
+    """Make a result that holds one number."""
+    return InferenceResult(
+        estimate=np.array([estimate]), vcov=np.array([[variance]]), names=(name,), n_obs=n_obs
+    )
 
 
 def as_bunch(result: InferenceResult, position: int = 0) -> Bunch:
@@ -89,7 +91,7 @@ def make_report(
     places = stack.places()
     place = places["summaries"]
     covariance = mean_vcov(eif_values(found), codes) if vcov == "eif" else whole[place, place]
-    names = [words.EFFECT_NAMES[name] for name in stack.summaries]
+    names = tuple(words.EFFECT_NAMES[name] for name in stack.summaries)
     influence = None
     if keep_influence:
         influence = eif_values(found) if vcov == "eif" else stacked_influence(found)
@@ -289,7 +291,7 @@ def numeric_report(
     call: str,
     keep_influence: bool,
 ) -> Report:
-    """Result of a fit with an instrument that is a number."""
+    """Make the report of a fit with an instrument that is a number."""
     n = len(moments)
     guards = guard.weakness(None, overlap.strength) + guard.separated("treatment", logit)
     guards += guard.left_out(prepared.dropped)
@@ -305,9 +307,9 @@ def numeric_report(
         words.set_line(score_set(overlap, LEVEL), LEVEL),
     ]
     result = InferenceResult(
-        estimate=[overlap.ratio],
-        vcov=[[variance]],
-        names=[words.OVERLAP_ATE],
+        estimate=np.array([overlap.ratio]),
+        vcov=np.array([[variance]]),
+        names=(words.OVERLAP_ATE,),
         n_obs=n,
         n_clusters=None if clusters is None else len(clusters.levels),
         vcov_type=VCOV_TYPES[vcov],
@@ -324,9 +326,7 @@ def numeric_report(
         influence=influence,
         call=call,
     )
-    effect = InferenceResult(
-        estimate=[overlap.ratio], vcov=[[variance]], names=["(Intercept)"], n_obs=n
-    )
+    effect = single("(Intercept)", overlap.ratio, variance, n)
     parts = {"overlap_effect_": as_bunch(result), "strength_": strength(overlap, n)}
     parts["overlap_effect_"]["score_set"] = score_set(overlap, LEVEL).frame()
     return Report(result, effect, overlap, parts, {}, None)

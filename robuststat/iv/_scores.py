@@ -146,7 +146,7 @@ class Partials:
 
 
 def slope_of_s(rows: Rows) -> Array:
-    """Derivative of s with respect to pi."""
+    """Return the derivative of s with respect to pi."""
     return -(rows.s**2)
 
 

@@ -138,7 +138,7 @@ class Stack:
             one, none = np.ones_like(raw), np.zeros_like(raw)
             free = [one if value is None else none for value in problem.fixed]
             slopes, v_slopes = (free[0], free[1]), (none, none)
-        d_slope = (values.D == values.v1 - values.v0).astype(np.float64)
+        d_slope = (values.v1 - values.v0 == values.D).astype(np.float64)
         return RowState(values, raw, pi_slope, slopes, v_slopes, d_slope)
 
     def scores(self, theta: Array, rows: slice) -> Array:
@@ -205,7 +205,7 @@ class Stack:
         return 1.0 if weights is None else weights[rows]
 
     def _add_regressions(self, theta: Array, rows: slice, out: Array) -> None:
-        """Derivatives of the equations of all nuisance coefficients, summed over rows."""
+        """Add the derivatives of the equations of all nuisance coefficients."""
         problem, state, at = self.problem, self.state(theta, rows), self.places()
         v, z, w = state.values, problem.z[rows], self._weights(rows)
         a, g, th, ta, al = (at[name] for name in PARTS if name != "spread")
@@ -244,7 +244,7 @@ class Stack:
     def _add_variances(
         self, rows: slice, state: RowState, zero: Array, one: Array, target: slice, out: Array
     ) -> None:
-        """Derivative through v_0 and v_1, given those with respect to v_0 and v_1, (m, q)."""
+        """Add what goes through v_0 and v_1, given derivatives with respect to them, (m, q)."""
         problem, at = self.problem, self.places()
         if problem.spread is None:
             low, high = zero * state.v_slopes[0][:, None], one * state.v_slopes[1][:, None]
@@ -254,7 +254,7 @@ class Stack:
             out[target, at["spread"]] += problem.spread.pull(rows, low, high).T
 
     def _add_summaries(self, theta: Array, rows: slice, out: Array) -> None:
-        """Derivatives of the summaries, summed over rows."""
+        """Add the derivatives of the summaries."""
         problem, state, at = self.problem, self.state(theta, rows), self.places()
         values, z = state.values, problem.z[rows]
         w = np.broadcast_to(np.asarray(self._weights(rows)), z.shape)[:, None]

@@ -69,7 +69,7 @@ def test_line(what: str, part: Bunch) -> str:
 
 
 def exclusion_line(imposed: Bunch, difference: Bunch) -> str:
-    """What imposing exclusion would have given."""
+    """Say what imposing exclusion would have given."""
     return (
         f"Imposing exclusion: ATE {imposed.estimate:.4g} (std. error {imposed.std_error:.3g}); "
         f"difference z = {difference.statistic:.3g}, p-value = {difference.p_value:.3g}"

@@ -213,7 +213,7 @@ def make_invalid_iv(
 def make_weak_iv(n: int = 2000, *, mean_d: float = 0.0075, random_state: Seed = None) -> Bunch:
     """Draw data whose exposure is hardly heteroscedastic, so that Wald intervals fail.
 
-    P(Z=1|X) = expit(x1 / 2), P(A=1|.) = 0.4 + d Z + 0.12 U and Y = A + 0.7 Z + x1 + 4 U + N(0, 1)/2,
+    P(Z=1|X) = expit(x1 / 2), P(A=1|.) = 0.4 + d Z + 0.12 U, Y = A + 0.7 Z + x1 + 4 U + N(0, 1)/2,
     with d chosen so that D = var(A|Z=1) - var(A|Z=0) has the given value in every row.
 
     Parameters
