@@ -207,7 +207,7 @@ def working_jacobian(found: Estimate) -> Array:
     bound where D(x) crosses zero, although the overlap effect does not depend on them.
     """
     stack = found.stack
-    jacobian = stack.sums(found.theta)[1]
+    jacobian = stack.derivative(found.theta)
     place = stack.places()["summaries"]
     for j, name in enumerate(stack.summaries):
         if name == OVERLAP:

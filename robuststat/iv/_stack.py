@@ -187,26 +187,31 @@ class Stack:
 
     def sums(self, theta: Array) -> tuple[Array, Array]:
         """Average score and its average derivative."""
-        k = self.n_moments
-        mean, derivative = np.zeros(k), np.zeros((k, k))
+        total = np.zeros(self.n_moments)
         for rows in self.problem.blocks():
-            mean += self.scores(theta, rows).sum(axis=0)
-            self._add_regressions(theta, rows, derivative)
-            self._add_summaries(theta, rows, derivative)
-        mean /= self.n_obs
-        derivative /= self.n_obs
+            total += self.scores(theta, rows).sum(axis=0)
+        return total / self.n_obs, self.derivative(theta)
+
+    def derivative(self, theta: Array) -> Array:
+        """Average derivative of the scores, of shape (n_moments, n_moments)."""
+        total = np.zeros((self.n_moments, self.n_moments))
+        for rows in self.problem.blocks():
+            state = self.state(theta, rows)
+            self._add_regressions(state, rows, total)
+            self._add_summaries(theta, state, rows, total)
+        total /= self.n_obs
         for part, ridge in zip(PARTS, self.ridge, strict=False):
             place = self.places()[part]
-            derivative[place, place] -= np.diag(ridge)
-        return mean, derivative
+            total[place, place] -= np.diag(ridge)
+        return total
 
     def _weights(self, rows: slice) -> Array | float:
         weights = self.problem.weights
         return 1.0 if weights is None else weights[rows]
 
-    def _add_regressions(self, theta: Array, rows: slice, out: Array) -> None:
+    def _add_regressions(self, state: RowState, rows: slice, out: Array) -> None:
         """Add the derivatives of the equations of all nuisance coefficients."""
-        problem, state, at = self.problem, self.state(theta, rows), self.places()
+        problem, at = self.problem, self.places()
         v, z, w = state.values, problem.z[rows], self._weights(rows)
         a, g, th, ta, al = (at[name] for name in PARTS if name != "spread")
         F, G = problem.instrument.at(rows, z), problem.treatment.at(rows, z)
@@ -253,9 +258,9 @@ class Stack:
             low, high = zero * state.slopes[0][:, None], one * state.slopes[1][:, None]
             out[target, at["spread"]] += problem.spread.pull(rows, low, high).T
 
-    def _add_summaries(self, theta: Array, rows: slice, out: Array) -> None:
+    def _add_summaries(self, theta: Array, state: RowState, rows: slice, out: Array) -> None:
         """Add the derivatives of the summaries."""
-        problem, state, at = self.problem, self.state(theta, rows), self.places()
+        problem, at = self.problem, self.places()
         values, z = state.values, problem.z[rows]
         w = np.broadcast_to(np.asarray(self._weights(rows)), z.shape)[:, None]
         place = at["summaries"]
