@@ -151,10 +151,10 @@ class InvalidIVATE(InvalidIVEstimator):
     ... )
     >>> fit.tidy()[["term", "estimate", "std_error"]].round(2)
                          term  estimate  std_error
-    0                     ATE      1.12       0.14
-    1             overlap ATE      1.03       0.13
-    2      direct effect of Z      0.71       0.07
-    3  confounding covariance      0.08       0.03
+    0                     ATE      1.28       0.16
+    1             overlap ATE      1.13       0.13
+    2      direct effect of Z      0.76       0.07
+    3  confounding covariance      0.02       0.03
     >>> bool(fit.test_exclusion().p_value < 0.001)
     True
     """
@@ -255,8 +255,6 @@ class InvalidIVATE(InvalidIVEstimator):
         """
         data, roles, prepared = self._prepare(X, y, treatment, instruments, sample_weight, clusters)
         vcov = self._vcov(data, roles)
-        if data.clusters is not None:
-            check_clusters(len(data.clusters.levels))
         codes = None if data.clusters is None else data.clusters.codes
         call, keep = self._call(), self.keep_influence
         if roles.binary_instrument:
@@ -290,6 +288,8 @@ class InvalidIVATE(InvalidIVEstimator):
                 call=call,
                 keep_influence=keep,
             )
+        if data.clusters is not None:
+            check_clusters(len(data.clusters.levels))
         return self._remember(report, data, prepared.effect)
 
     def _prepare(

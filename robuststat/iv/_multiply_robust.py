@@ -18,6 +18,9 @@ from robuststat.iv._score_set import RatioMoments
 from robuststat.iv._scores import FUNCTIONALS, exclusion_score, overlap_moments
 from robuststat.iv._stack import OVERLAP, Stack
 
+# D relative to the variances below which it is zero but for rounding.
+ZERO_D = 1e-10
+
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
@@ -114,16 +117,16 @@ def row_values(stack: Stack, theta: Array) -> RowValues:
     scores, overlap = np.empty((n, len(names))), np.empty((n, 2))
     D, pi, exclusion = np.empty(n), np.empty(n), np.empty(n)
     delta, h = exclusion_coefficients(problem, stack, theta) if names else (None, None)
-    total = weight = 0.0
+    total, weight, no_difference = 0.0, 0.0, 0
     for rows in problem.blocks():
         state = stack.state(theta, rows)
         v = state.values
         D[rows], pi[rows] = v.v1 - v.v0, state.pi
-        if names and not v.D.all():
-            raise _zero_difference(int(np.count_nonzero(v.D == 0)))
         overlap[rows] = np.column_stack(overlap_moments(v))
-        for j, name in enumerate(names):
-            scores[rows, j] = FUNCTIONALS[name].score(v)
+        # Zeros of D are counted below, where they can be explained.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for j, name in enumerate(names):
+                scores[rows, j] = FUNCTIONALS[name].score(v)
         if delta is not None and h is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 exclusion[rows] = exclusion_score(
@@ -134,13 +137,21 @@ def row_values(stack: Stack, theta: Array) -> RowValues:
         w = np.ones(v.y.size) if problem.weights is None else problem.weights[rows]
         total += float(w @ np.where(v.z > 0.5, v.v1, v.v0))
         weight += float(w.sum())
+        no_difference += int(np.count_nonzero(np.abs(v.D) <= ZERO_D * np.maximum(v.v0, v.v1)))
+    if names and no_difference:
+        raise _zero_difference(no_difference, n)
     known = delta is not None and bool(np.isfinite(exclusion.sum()))
     return RowValues(scores, overlap, D, pi, exclusion if known else None, total / weight)
 
 
-def _zero_difference(count: int) -> IdentificationError:
+def _zero_difference(count: int, n: int) -> IdentificationError:
+    if count == n:
+        return IdentificationError(
+            "D = v_1 - v_0 is zero: the variance of the exposure is the same for both values of "
+            "the instrument, so that nothing identifies the effect without exclusion."
+        )
     return IdentificationError(
-        f"D = v_1 - v_0 is exactly zero in {count} rows: the effect there is not identified. Use "
+        f"D = v_1 - v_0 is zero in {count} rows: the effect there is not identified. Use "
         "estimand='overlap', which does not divide by D, or set min_abs_d."
     )
 

