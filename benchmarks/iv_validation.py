@@ -75,7 +75,7 @@ def union_study(n: int, n_rep: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def coverage_study(design: str, n: int, n_rep: int, seed: int) -> pd.DataFrame:
+def coverage_study(design: Any, n: int, n_rep: int, seed: int) -> pd.DataFrame:
     """S1 and S2: all models right."""
     estimators: dict[str, Any] = {
         "sandwich": fit,
@@ -88,7 +88,7 @@ def coverage_study(design: str, n: int, n_rep: int, seed: int) -> pd.DataFrame:
     return result.table
 
 
-def naive_study(design: str, n: int, n_rep: int, seed: int) -> pd.DataFrame:
+def naive_study(design: Any, n: int, n_rep: int, seed: int) -> pd.DataFrame:
     """Least squares on the same designs."""
     truth = make_invalid_iv(10, design, random_state=0).truth[["ATE"]]
     result = monte_carlo(
