@@ -24,6 +24,7 @@ _EXPORTS: dict[str, str] = {
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
     "InvalidIVATE": "robuststat.iv",
+    "InvalidIVDML": "robuststat.iv",
     "LabelPlan": "robuststat.surrogate",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
     "OverlapWarning": _ERRORS,

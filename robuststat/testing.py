@@ -10,8 +10,6 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,8 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
+from robuststat._examples import EXAMPLES, example_of
 from robuststat.base import InferenceEstimator
-from robuststat.iv import InvalidIVATE
-from robuststat.simulation import (
-    make_invalid_iv,
-    make_surrogate_linear,
-    make_surrogate_logit,
-)
-from robuststat.surrogate import DSLClassifier, DSLMean, DSLRegressor
 
 __all__ = [
     "ALL_ESTIMATORS",
@@ -36,122 +28,11 @@ __all__ = [
     "with_invented_roles",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What the checks need to know about an estimator class.
-
-    Attributes
-    ----------
-    data : callable
-        Seed -> Bunch as returned by ``example_data``.
-    options : tuple of dict
-        Constructor options with which scikit-learn's checks are run, once each.
-    invent : callable
-        (role, X, y) -> values of a missing role.
-    """
-
-    data: Callable[[int], Bunch]
-    options: tuple[dict[str, Any], ...]
-    invent: Callable[[str, Any, Any], Any]
-
-
-def _surrogate_data(make: Callable[..., Bunch], seed: int) -> Bunch:
-    data = make(n=400, n_labeled=80, random_state=seed)
-    frame = pd.DataFrame(np.asarray(data.X), columns=["x1", "x2", "x3"])
-    frame["y"], frame["s"] = np.asarray(data.y), np.asarray(data.prediction)
-    return Bunch(
-        frame=frame,
-        covariates=["x1", "x2", "x3"],
-        outcome="y",
-        roles={"prediction": "s"},
-        options={"learner": "passthrough"},
-    )
-
-
-def _invalid_iv_data(seed: int) -> Bunch:
-    data = make_invalid_iv(n=1500, random_state=seed)
-    frame = data.X.assign(y=data.y, a=data.treatment, z=data.instruments)
-    return Bunch(
-        frame=frame,
-        covariates=list(data.X.columns),
-        outcome="y",
-        roles={"treatment": "a", "instruments": "z"},
-        options={},
-    )
-
-
-def _last_column(role: str, X: Any, y: Any) -> Any:
-    return X[:, -1]
-
-
-def _binary_roles(role: str, X: Any, y: Any) -> Any:
-    """Make exposure and instrument from the position of a row.
-
-    Every second row has Z = 1; of ten rows one of five with Z = 0 and three of five with Z = 1 are
-    exposed, so that the variance of the exposure differs. Some of scikit-learn's data have four
-    different rows only, so that functions of the row could not do that.
-    """
-    position = np.arange(X.shape[0])
-    exposed = np.isin(position % 10, [1, 4, 5, 7])
-    return (position % 2 if role == "instruments" else exposed).astype(np.float64)
-
-
-_SURROGATE: tuple[dict[str, Any], ...] = ({}, {"learner": "passthrough"})
-# As few parameters as possible: scikit-learn's data have down to ten rows.
-_SMALL_TERMS = {
-    "instrument": "1",
-    "treatment": "Z",
-    "effect": "1",
-    "direct": "Z",
-    "confounding": "1",
-}
-_LINEAR = partial(_surrogate_data, make_surrogate_linear)
-_LOGIT = partial(_surrogate_data, make_surrogate_logit)
-EXAMPLES: dict[type[InferenceEstimator], Example] = {
-    DSLRegressor: Example(_LINEAR, _SURROGATE, _last_column),
-    DSLClassifier: Example(_LOGIT, _SURROGATE, _last_column),
-    DSLMean: Example(_LINEAR, _SURROGATE, _last_column),
-    InvalidIVATE: Example(_invalid_iv_data, ({"terms": _SMALL_TERMS},), _binary_roles),
-}
-
 ALL_ESTIMATORS: list[type[InferenceEstimator]] = list(EXAMPLES)
-
-
-def example_of(cls: type[InferenceEstimator]) -> Example:
-    """Return what the checks know about a class, or about the class it derives from.
-
-    Parameters
-    ----------
-    cls : type
-        Estimator class.
-
-    Returns
-    -------
-    Example
-    """
-    for base in cls.__mro__:
-        if base in EXAMPLES:
-            return EXAMPLES[base]
-    raise TypeError(f"{cls.__name__} has no entry in robuststat.testing.EXAMPLES. Add one.")
-
 
 # Checks of scikit-learn that cannot apply, with the reason.
 EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
-    cls: {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "it fits 31 coefficients to 15 rows, which is refused as collinear; "
-            "check_weights_duplicate_rows tests the same property on an identified model"
-        )
-    }
-    for cls in (DSLRegressor, DSLClassifier)
-} | {
-    InvalidIVATE: {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "exposure and instrument are invented from the position of a row, so that repeated "
-            "rows are other rows; check_weights_duplicate_rows tests the same property"
-        )
-    }
+    cls: example.expected for cls, example in EXAMPLES.items()
 }
 
 
@@ -253,6 +134,8 @@ def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
     check_sklearn(cls)
     data = example_data(cls)
     for check in CHECKS:
+        if check.__name__ in example_of(cls).not_applicable:
+            continue
         try:
             check(cls, data)
         except AssertionError as error:
@@ -378,7 +261,7 @@ def check_reproducible(cls: type[InferenceEstimator], data: Bunch) -> None:
     """Check that a seed fixes the answer whatever n_jobs, and that another seed changes it."""
     if "n_jobs" not in cls().get_params():
         return
-    options = {"learner": "ols", "n_rep": 2, "random_state": 3}
+    options = example_of(cls).stochastic | {"random_state": 3}
     first = _fit(cls, data, **options, n_jobs=1)
     _assert_same(first, _fit(cls, data, **options, n_jobs=2), tol=0.0)
     other = _fit(cls, data, **(options | {"random_state": 4}))

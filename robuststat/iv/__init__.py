@@ -19,6 +19,8 @@ simulation [D]; none is quoted as a theorem of that paper.
 2.4  [D] Companions. Mean direct effect of Z, E(h_1 - h_0): a test of exclusion with one instrument.
      Mean confounding covariance, E(omega): a test of no unmeasured confounding that needs no
      exclusion. th without its intercept: heterogeneity of the effect.
+2.5  [D] Cross-fitting. pi, p, E(Y|Z,X), then beta, then h and omega are learnt in the training part
+     of every fold (their targets out of fold inside it); psi is the mean of beta + (s/D) R.
 2.7  [D] Overlap. tau = E(w N)/E(w D), w = pi (1 - pi), from moments that never divide by D(x):
      f_N = (Z - pi){(A - p)(Y - m) - omega - beta vbar}, f_D = (Z - pi){(A - p)^2 - vbar},
      vbar = pi v_1 + (1 - pi) v_0, m = h + beta p. Inverting the test of E(f_N - t f_D) = 0 gives a
@@ -30,6 +32,7 @@ simulation [D]; none is quoted as a theorem of that paper.
 
 from __future__ import annotations
 
+from robuststat.iv._dml import InvalidIVDML
 from robuststat.iv._guardrails import (
     OneSidedNoncomplianceWarning,
     WeakHeteroscedasticityWarning,
@@ -38,6 +41,7 @@ from robuststat.iv._invalid import InvalidIVATE
 
 __all__ = [
     "InvalidIVATE",
+    "InvalidIVDML",
     "OneSidedNoncomplianceWarning",
     "WeakHeteroscedasticityWarning",
 ]

@@ -8,7 +8,6 @@ import numpy as np
 
 from robuststat._core.errors import ConvergenceWarning, OverlapWarning, warn
 from robuststat._core.types import Array
-from robuststat.iv._multiply_robust import Estimate
 from robuststat.iv._nuisances import LogitFit
 
 # Relative to 1/4, the largest variance of a binary exposure.
@@ -71,14 +70,23 @@ class Spread:
         return self.low < 0.0 < self.high
 
 
-def spread_of(found: Estimate) -> Spread:
-    """Describe D over the rows that carry weight."""
-    problem = found.stack.problem
-    D = found.values.D
-    if problem.weights is not None:
-        D = D[problem.weights > 0]
-    unit = 0.25 if problem.spread is None else found.values.spread
-    bounded = int(np.count_nonzero(np.abs(D) < problem.min_abs_d))
+def spread_of(D: Array, weights: Array | None, *, unit: float, min_abs_d: float) -> Spread:
+    """Describe D over the rows that carry weight.
+
+    Parameters
+    ----------
+    D : ndarray of shape (n,)
+        Difference of the exposure's variances, before any bound.
+    weights : ndarray of shape (n,) or None
+        Sample weights.
+    unit : float
+        Size that |D| is compared with.
+    min_abs_d : float
+        Bound of |D|.
+    """
+    if weights is not None:
+        D = D[weights > 0]
+    bounded = int(np.count_nonzero(np.abs(D) < min_abs_d))
     low, high = float(D.min()), float(D.max())
     smallest = float(np.abs(D).min() / unit) if unit > 0 else 0.0
     return Spread(low, high, float(np.mean(D < 0)), smallest, bounded)
@@ -160,7 +168,8 @@ def extreme_probabilities(pi: Array, clip: float) -> list[Guard]:
     found = []
     if clip > 0.0:
         count = int(np.count_nonzero((pi < clip) | (pi > 1.0 - clip)))
-        found.append(Guard(f"P(Z = 1 | X) was bounded by clip_pi={clip:g} in {count} rows."))
+        if count:
+            found.append(Guard(f"P(Z = 1 | X) was bounded by clip_pi={clip:g} in {count} rows."))
     if min(low, 1.0 - high) < EXTREME:
         text = (
             f"P(Z = 1 | X) ranges from {low:.2g} to {high:.3g}: few rows decide the answer where "

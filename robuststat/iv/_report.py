@@ -48,6 +48,8 @@ class Report:
         Coefficients of every nuisance model.
     nuisances : DataFrame or None
         Nuisance values of the rows, when they are kept.
+    repeats : DataFrame or None
+        Estimates of every partition of a cross-fitted fit.
     """
 
     result: InferenceResult
@@ -56,6 +58,7 @@ class Report:
     parts: dict[str, Bunch]
     nuisance_coef: dict[str, pd.Series]
     nuisances: pd.DataFrame | None
+    repeats: pd.DataFrame | None = None
 
 
 def single(name: str, estimate: float, variance: float, n_obs: int) -> InferenceResult:
@@ -95,13 +98,19 @@ def make_report(
     influence = None
     if keep_influence:
         influence = eif_values(found) if vcov == "eif" else stacked_influence(found)
-    spread = guard.spread_of(found)
+    problem = prepared.problem
+    spread = guard.spread_of(
+        found.values.D,
+        problem.weights,
+        unit=0.25 if problem.spread is None else found.values.spread,
+        min_abs_d=problem.min_abs_d,
+    )
     guards = _guards(found, prepared, spread)
     guard.announce(guards)
     effect = InferenceResult(
         estimate=found.theta[places["effect"]],
         vcov=whole[places["effect"], places["effect"]],
-        names=prepared.problem.effect.names,
+        names=problem.effect.names,
         n_obs=n,
         n_clusters=n_clusters,
         vcov_type="HC0" if codes is None else "CR0",
@@ -188,7 +197,8 @@ def _converged(*fits: LogitFit | None) -> dict[str, Any]:
     }
 
 
-def _common(data: RoleData, roles: Roles, guards: list[guard.Guard]) -> dict[str, Any]:
+def common_diagnostics(data: RoleData, roles: Roles, guards: list[guard.Guard]) -> dict[str, Any]:
+    """Rows, dropped rows and remarks, as ``summary()`` prints them."""
     used = np.ones(roles.a.size, bool) if data.weights is None else data.weights > 0
     counts = {}
     if roles.binary_exposure:
@@ -241,7 +251,7 @@ def _diagnostics(
         )
     fits = (found.nuisances.instrument, found.nuisances.treatment)
     return {
-        **_common(data, roles, guards),
+        **common_diagnostics(data, roles, guards),
         **_converged(*fits),
         "leading": leading,
         "lines": lines,
@@ -317,7 +327,7 @@ def numeric_report(
         method=words.METHOD_NUMERIC,
         outcome=data.outcome,
         diagnostics={
-            **_common(data, roles, guards),
+            **common_diagnostics(data, roles, guards),
             **_converged(logit),
             "leading": leading,
             "assumptions": list(words.NUMERIC_ASSUMPTIONS),
