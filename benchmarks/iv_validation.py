@@ -1,6 +1,6 @@
 """Bias and coverage of the effect with an invalid instrument, at length.
 
-``python benchmarks/iv_validation.py --what S0 S1 S2 S3`` prints one table a study:
+``python benchmarks/iv_validation.py --what S0 S1 S2 S3 S5`` prints one table a study:
 
 S0  the union of four models: which nuisance models may be wrong. Large n, so that bias is seen; the
     standard deviation over repetitions gives the Monte Carlo error. "union" marks the rows that
@@ -10,6 +10,7 @@ S1  all models right: bias, ratio of mean standard error to standard deviation, 
 S2  the same with stronger confounding, and least squares beside it.
 S3  hardly any heteroscedasticity, down to a mean D of 0.005: coverage of the score set and how
     often it is bounded, beside the Wald interval.
+S5  nonlinear nuisance functions: cross-fitted learners beside the parametric fit, which is wrong.
 
 The reduced versions in tests/statistical use the same functions of the package.
 """
@@ -26,7 +27,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from robuststat import InvalidIVATE
+from robuststat import InvalidIVATE, InvalidIVDML
 from robuststat.simulation import make_invalid_iv, make_weak_iv, monte_carlo
 
 MODELS = {"pi": "instrument", "p": "treatment", "beta": "effect", "h": "direct"}
@@ -101,6 +102,23 @@ def naive_study(design: Any, n: int, n_rep: int, seed: int) -> pd.DataFrame:
     return result.table
 
 
+def cross_fitted(draw: Bunch) -> InvalidIVDML:
+    est = InvalidIVDML(random_state=draw.random_state)
+    with warnings.catch_warnings(action="ignore"):
+        return est.fit(draw.X, draw.y, treatment=draw.treatment, instruments=draw.instruments)
+
+
+def learner_study(n: int, n_rep: int, seed: int) -> pd.DataFrame:
+    """S5: nonlinear functions, default learners and linear models."""
+    result = monte_carlo(
+        partial(make_invalid_iv, n=n, design="nonlinear"),
+        {"cross-fitted": cross_fitted, "parametric": fit},
+        n_rep,
+        random_state=seed,
+    )
+    return result.table
+
+
 def weak_study(mean_d: float, n: int, n_rep: int, seed: int) -> dict[str, float]:
     """S3: share of score sets and of Wald intervals that hold the truth."""
     rows = []
@@ -142,9 +160,9 @@ def show(title: str, table: pd.DataFrame) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--what", nargs="+", choices=["S0", "S1", "S2", "S3"], default=["S1"])
-    parser.add_argument("--reps", type=int, help="repetitions (default 12, 400, 200, 400)")
-    parser.add_argument("--n", type=int, help="rows (default 400000, 2000, 4000, 2000)")
+    parser.add_argument("--what", nargs="+", choices=["S0", "S1", "S2", "S3", "S5"], default=["S1"])
+    parser.add_argument("--reps", type=int, help="repetitions (default 12, 400, 200, 400, 100)")
+    parser.add_argument("--n", type=int, help="rows (default 400000, 2000, 4000, 2000, 4000)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     seed = options.seed
@@ -162,6 +180,9 @@ def main() -> None:
         n, reps = options.n or 2000, options.reps or 400
         rows = [weak_study(d, n, reps, seed) for d in (0.0075, 0.006, 0.005)]
         show(f"S3, n = {n}, {reps} repetitions", pd.DataFrame(rows))
+    if "S5" in options.what:
+        n, reps = options.n or 4000, options.reps or 100
+        show(f"S5, n = {n}, {reps} repetitions", learner_study(n, reps, seed))
 
 
 if __name__ == "__main__":
