@@ -198,6 +198,16 @@ CASES = {
         DataError,
         "determines the exposure",
     ),
+    "nan": (
+        lambda: fit(FRAME.assign(x2=FRAME["x2"].where(FRAME.index != 5))),
+        DataError,
+        "'x2' has 1 missing values",
+    ),
+    "inf": (
+        lambda: fit(FRAME.assign(x2=FRAME["x2"].where(FRAME.index != 5, np.inf))),
+        DataError,
+        "'x2' of X holds infinity",
+    ),
     "no covariates": (lambda: fit(FRAME[["y", "a", "z"]]), DataError, "nothing to learn"),
     "collinear": (
         lambda: fit(FRAME.assign(x4=FRAME["x1"])),
