@@ -120,6 +120,11 @@ def weakness(spread: Spread | None, strength: float) -> list[Guard]:
         "Heteroscedasticity of the exposure is weak: " + "; ".join(parts) + ". Report the overlap "
         "effect with its score set, which stays right; do not rely on the ATE."
     )
+    if spread is not None and spread.changes_sign:
+        text += (
+            " Its weights pi (1 - pi) D then have both signs: it is the effect if that is "
+            "constant, and no average of the effects otherwise."
+        )
     return [Guard(text, WeakHeteroscedasticityWarning)]
 
 

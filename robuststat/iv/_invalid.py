@@ -123,8 +123,9 @@ class InvalidIVATE(InvalidIVEstimator):
     effect interacts neither with Z nor with unmeasured causes of the exposure; D is not zero.
     |D| is at most 1/4 for a binary exposure: errors are large when it is small, and where D(x)
     changes sign the ATE is not usable. The overlap effect, the ratio E(w N)/E(w D) with
-    w = pi (1 - pi), never divides by D(x); it equals the effect if that is constant. Its score
-    set is right however weak the heteroscedasticity; it may be the whole line.
+    w = pi (1 - pi), never divides by D(x); it equals the effect if that is constant, and is an
+    average of effects where D has one sign. Its score set is right however weak the
+    heteroscedasticity; it may be the whole line.
 
     The idea is that of Sun, Cui and Tchetgen Tchetgen (2022), of which only the abstract was
     available: all formulas are derived here, checked by simulation, and not theorems of that paper.

@@ -393,6 +393,7 @@ def test_change_of_sign_is_said():
     with pytest.warns(WeakHeteroscedasticityWarning, match="D\\(x\\) changes sign"):
         est = fit(frame)
     assert 0 < est.result_.diagnostics["share_d_negative"] < 1
+    assert "no average of the effects otherwise" in " ".join(str(est.summary()).split())
 
 
 def test_strong_data_warn_of_nothing(recwarn):
