@@ -31,6 +31,7 @@ _EXPORTS: dict[str, str] = {
     "ParameterError": _ERRORS,
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
+    "SelectiveInvalidIVDML": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
     "WaldTest": "robuststat.result",
     "WeakHeteroscedasticityWarning": "robuststat.iv",

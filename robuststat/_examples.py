@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from robuststat.base import InferenceEstimator
-from robuststat.iv import InvalidIVATE, InvalidIVDML
+from robuststat.iv import InvalidIVATE, InvalidIVDML, SelectiveInvalidIVDML
 from robuststat.simulation import (
     make_invalid_iv,
     make_surrogate_linear,
@@ -139,6 +139,15 @@ _TINY = {
         "check_fit2d_1feature",
     )
 }
+_LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
+_CANDIDATES = {
+    "instrument": _LOGITS,
+    "treatment": _LOGITS,
+    "effect": ["linear", "constant"],
+    "direct": [LinearRegression(), DummyRegressor()],
+    "confounding": [LinearRegression(), DummyRegressor()],
+}
+_DUMMIES = {name: [DummyRegressor()] for name in _CANDIDATES} | {"effect": ["constant"]}
 EXAMPLES: dict[type[InferenceEstimator], Example] = {
     DSLRegressor: Example(_LINEAR, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
     DSLClassifier: Example(_LOGIT, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
@@ -151,6 +160,14 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         (_learners(DummyRegressor()) | {"cv": 2, "effect_model": "constant", "random_state": 0},),
         _binary_roles,
         _LEARNERS | {"n_rep": 2, "cv": 3},
+        {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
+        _TINY | {_EQUIVALENCE: _FOLDS},
+    ),
+    SelectiveInvalidIVDML: Example(
+        partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
+        ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),
+        _binary_roles,
+        {"candidates": _CANDIDATES, "cv": 3},
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
         _TINY | {_EQUIVALENCE: _FOLDS},
     ),

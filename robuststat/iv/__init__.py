@@ -21,6 +21,8 @@ simulation [D]; none is quoted as a theorem of that paper.
      exclusion. th without its intercept: heterogeneity of the effect.
 2.5  [D] Cross-fitting. pi, p, E(Y|Z,X), then beta, then h and omega are learnt in the training part
      of every fold (their targets out of fold inside it); psi is the mean of beta + (s/D) R.
+2.6  [D] Selection. The four models of the union name learners that may be exchanged without harm;
+     the tuple whose estimate changes least is chosen. All K^5 tuples from one matrix product.
 2.7  [D] Overlap. tau = E(w N)/E(w D), w = pi (1 - pi), from moments that never divide by D(x):
      f_N = (Z - pi){(A - p)(Y - m) - omega - beta vbar}, f_D = (Z - pi){(A - p)^2 - vbar},
      vbar = pi v_1 + (1 - pi) v_0, m = h + beta p. Inverting the test of E(f_N - t f_D) = 0 gives a
@@ -38,10 +40,12 @@ from robuststat.iv._guardrails import (
     WeakHeteroscedasticityWarning,
 )
 from robuststat.iv._invalid import InvalidIVATE
+from robuststat.iv._selective import SelectiveInvalidIVDML
 
 __all__ = [
     "InvalidIVATE",
     "InvalidIVDML",
     "OneSidedNoncomplianceWarning",
+    "SelectiveInvalidIVDML",
     "WeakHeteroscedasticityWarning",
 ]

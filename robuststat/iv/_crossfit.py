@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -123,23 +124,29 @@ def default_regressor() -> Any:
     )
 
 
+def arm_task(name: str, learner: Any, sample: Sample, target: Array, arm: int) -> NuisanceTask:
+    """Model of a target in the rows with Z = ``arm``."""
+    here = (sample.z > 0.5) == bool(arm)
+    return NuisanceTask(name, learner, sample.X, target, here, sample.weights)
+
+
+def whole_task(
+    name: str, learner: Any, sample: Sample, target: Array, weights: Array | None = None
+) -> NuisanceTask:
+    """Model of a target in all rows."""
+    every = np.ones(sample.y.size, dtype=bool)
+    return NuisanceTask(
+        name, learner, sample.X, target, every, sample.weights if weights is None else weights
+    )
+
+
 def first_tasks(sample: Sample, learners: Learners) -> list[NuisanceTask]:
     """Models of instrument, exposure and outcome; the last two by arm."""
-    every = np.ones(sample.y.size, dtype=bool)
-    tasks = [
-        NuisanceTask("pi", learners.instrument, sample.X, sample.z, every, sample.weights),
-    ]
+    tasks = [whole_task("pi", learners.instrument, sample, sample.z)]
     for arm in (0, 1):
-        here = (sample.z > 0.5) == bool(arm)
         if sample.fixed[arm] is None:
-            tasks.append(
-                NuisanceTask(
-                    f"p{arm}", learners.treatment, sample.X, sample.a, here, sample.weights
-                )
-            )
-        tasks.append(
-            NuisanceTask(f"m{arm}", learners.outcome, sample.X, sample.y, here, sample.weights)
-        )
+            tasks.append(arm_task(f"p{arm}", learners.treatment, sample, sample.a, arm))
+        tasks.append(arm_task(f"m{arm}", learners.outcome, sample, sample.y, arm))
     return tasks
 
 
@@ -166,7 +173,7 @@ def effect_coefficients(sample: Sample, first: dict[str, Array]) -> tuple[Array,
     IdentificationError
         When the variance of the exposure does not differ between the arms.
     """
-    s, e, outcome = _residuals(sample, first)
+    s, e, outcome = residuals(sample, first)
     B, w = sample.B, 1.0 if sample.weights is None else sample.weights
     one_sided = sample.fixed != (None, None)
     left = B * (w * s)[:, None]
@@ -186,7 +193,7 @@ def effect_coefficients(sample: Sample, first: dict[str, Array]) -> tuple[Array,
     return solution[:k], np.zeros(k) if one_sided else solution[k:]
 
 
-def _residuals(sample: Sample, first: dict[str, Array]) -> tuple[Array, Array, Array]:
+def residuals(sample: Sample, first: dict[str, Array]) -> tuple[Array, Array, Array]:
     """Return s, e = A - p and Y - m."""
     at_one = sample.z > 0.5
     s = np.where(at_one, 1.0 / first["pi"], -1.0 / (1.0 - first["pi"]))
@@ -198,7 +205,7 @@ def pseudo_effect(
     sample: Sample, first: dict[str, Array], coef: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     """Pseudo-outcome whose conditional mean is beta, and the weights D^2 it should have."""
-    s, e, outcome = _residuals(sample, first)
+    s, e, outcome = residuals(sample, first)
     base, omega = sample.B @ coef[0], sample.B @ coef[1]
     D = keep_sign_away_from_zero(difference(first), max(sample.min_abs_d, 1e-6))
     residual = e * outcome - base * e**2 - omega
@@ -226,9 +233,9 @@ class Folds:
     rng: np.random.Generator
     n_jobs: int | None
 
-    def inside(self, tasks: Sequence[NuisanceTask], sample: Sample) -> dict[str, Array]:
-        """Out-of-fold predictions of all rows of a (training) sample."""
-        splits, seeds = make_folds(
+    def split(self, sample: Sample) -> list[tuple[IntArray, IntArray]]:
+        """Folds inside a (training) sample."""
+        splits, _ = make_folds(
             sample.y.size,
             INNER_FOLDS,
             1,
@@ -236,7 +243,19 @@ class Folds:
             groups=sample.clusters,
             strata=sample.strata,
         )
-        found = cross_fit(tasks, splits, seeds, self.rng, n_jobs=self.n_jobs)
+        return splits[0]
+
+    def inside(
+        self,
+        tasks: Sequence[NuisanceTask],
+        sample: Sample,
+        splits: list[tuple[IntArray, IntArray]] | None = None,
+    ) -> dict[str, Array]:
+        """Out-of-fold predictions of all rows of a (training) sample."""
+        splits = self.split(sample) if splits is None else splits
+        found = cross_fit(
+            tasks, [splits], np.zeros(1, dtype=np.int64), self.rng, n_jobs=self.n_jobs
+        )
         return {name: values[0] for name, values in found.predictions.items()}
 
     def across(
@@ -262,37 +281,24 @@ def second_stage(
         out["beta"] = full.B[test] @ coef[0]
     else:
         target, weights = pseudo_effect(sample, first, coef)
-        every = np.ones(train.size, dtype=bool)
-        task = NuisanceTask("beta", learners.effect, sample.X, target, every, weights)
+        task = whole_task("beta", learners.effect, sample, target, weights)
         beta = folds.inside([task], sample)["beta"]
-        spread = _spread([task], full, train, n)
-        out["beta"] = folds.across(spread, train, test)["beta"]
+        out["beta"] = folds.across(spread([task], full, train, n), train, test)["beta"]
     rest = sample.y - beta * sample.a
-    tasks = [
-        NuisanceTask(
-            f"h{arm}",
-            learners.direct,
-            sample.X,
-            rest,
-            (sample.z > 0.5) == bool(arm),
-            sample.weights,
-        )
-        for arm in (0, 1)
-    ]
-    out |= folds.across(_spread(tasks, full, train, n), train, test)
+    tasks = [arm_task(f"h{arm}", learners.direct, sample, rest, arm) for arm in (0, 1)]
+    out |= folds.across(spread(tasks, full, train, n), train, test)
     if full.fixed != (None, None):
         # Zero by the assumptions when the exposure is constant in one arm.
         out["omega"] = np.zeros(test.size)
         return out
     h = folds.inside(tasks, sample)
-    _, e, _ = _residuals(sample, first)
+    _, e, _ = residuals(sample, first)
     product = e * (rest - np.where(sample.z > 0.5, h["h1"], h["h0"]))
-    every = np.ones(train.size, dtype=bool)
-    task = NuisanceTask("omega", learners.confounding, sample.X, product, every, sample.weights)
-    return out | folds.across(_spread([task], full, train, n), train, test)
+    task = whole_task("omega", learners.confounding, sample, product)
+    return out | folds.across(spread([task], full, train, n), train, test)
 
 
-def _spread(
+def spread(
     tasks: Sequence[NuisanceTask], full: Sample, train: IntArray, n: int
 ) -> list[NuisanceTask]:
     """Put tasks on a training part into the numbering of all rows."""
@@ -330,13 +336,25 @@ class Repetition:
     pi : ndarray of shape (n,)
         P(Z = 1 | X) before its bound.
     losses : dict of str to float
-        Out-of-fold mean squared errors of the first stage.
+        Out-of-fold mean squared errors of the learners.
+    mixture : callable or None
+        Weights that sum to one and rows, when scores are averaged over several sets of nuisance
+        values; ``rows`` then holds average nuisance values. Called again for every use, so that
+        many sets need not be held at once.
     """
 
     rows: Rows
     D: Array
     pi: Array
     losses: dict[str, float]
+    mixture: Callable[[], Iterable[tuple[float, Rows]]] | None = None
+
+    def average(self, score: Callable[[Rows], Array]) -> Array:
+        """Score of the rows, averaged over the sets of nuisance values."""
+        if self.mixture is None:
+            return score(self.rows)
+        parts = (weight * score(rows) for weight, rows in self.mixture())
+        return reduce(np.add, parts)
 
 
 def repetition(

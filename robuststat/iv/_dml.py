@@ -7,13 +7,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_regressor
 
 from robuststat._core.columns import Terms
-from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import CollinearityError, DataError, ParameterError
-from robuststat._core.formula import INTERCEPT
-from robuststat._core.linalg import collinear_columns
+from robuststat._core.data import read_data
 from robuststat._core.params import (
     Check,
     any_of,
@@ -25,19 +22,17 @@ from robuststat._core.params import (
     one_of,
     optional,
 )
-from robuststat._core.types import Array
 from robuststat._core.vcov import check_clusters
 from robuststat.iv._base import InvalidIVEstimator
-from robuststat.iv._bases import EffectDesign
 from robuststat.iv._crossfit import (
     Learners,
-    Sample,
     cross_fitted,
     default_classifier,
     default_regressor,
 )
+from robuststat.iv._dml_intake import check_learner, choose_vcov, learner_name, read_sample
 from robuststat.iv._dml_report import dml_report
-from robuststat.iv._intake import Roles, constant_arms, read_roles
+from robuststat.iv._intake import read_roles
 from robuststat.iv._invalid import SUMMARIES
 
 LEARNER_PARAMETERS = (
@@ -268,8 +263,14 @@ class InvalidIVDML(InvalidIVEstimator):
             missing=self.missing,
         )
         roles = read_roles(self, data)
-        sample, effect = self._sample(data, roles)
-        vcov = self._vcov(data)
+        sample, effect = read_sample(
+            self,
+            data,
+            roles,
+            constant=self.effect_model == "constant",
+            one_number=self.estimand == "overlap",
+        )
+        vcov = choose_vcov(self.vcov, data)
         reps = cross_fitted(
             sample,
             learners,
@@ -310,76 +311,12 @@ class InvalidIVDML(InvalidIVEstimator):
             if learner is None:
                 default = default_classifier if name in PROBABILITIES else default_regressor
                 learner = default()
-            if is_classifier(learner) and name not in PROBABILITIES:
-                raise ParameterError(
-                    f"{name}={learner!r} is a classifier, but it learns numbers. Use a regressor."
-                )
-            if is_classifier(learner) and not hasattr(learner, "predict_proba"):
-                raise ParameterError(
-                    f"{name}={learner!r} has no predict_proba. Use a classifier that predicts "
-                    "probabilities, or wrap it in CalibratedClassifierCV."
-                )
+            check_learner(name, learner, probability=name in PROBABILITIES)
             chosen[_field(name)] = learner
         model = None if isinstance(self.effect_model, str) else self.effect_model
-        if model is not None and is_classifier(model):
-            raise ParameterError(
-                f"effect_model={model!r} is a classifier, but the effect is a number. Use a "
-                "regressor."
-            )
+        if model is not None:
+            check_learner("effect_model", model)
         return Learners(**chosen, effect=model)
-
-    def _sample(self, data: RoleData, roles: Roles) -> tuple[Sample, EffectDesign]:
-        """Return the inputs of the learners and the basis of the effect."""
-        for what, binary in (
-            ("treatment", roles.binary_exposure),
-            ("instruments", roles.binary_instrument),
-        ):
-            if not binary:
-                raise DataError(
-                    f"InvalidIVDML needs 0/1 {what}. Use InvalidIVATE for numeric exposures, and "
-                    "InvalidIVATE('overlap', effect_model='constant') for a numeric instrument."
-                )
-        names, X = tuple(data.names), data.X
-        inputs = [j for j, name in enumerate(names) if name != INTERCEPT]
-        if not inputs:
-            raise DataError("X has no covariate: there is nothing to learn. Use InvalidIVATE.")
-        used = np.ones(roles.z.size, bool) if data.weights is None else data.weights > 0
-        fixed = constant_arms(roles.a, roles.z, used)
-        constant = EffectDesign("constant", (INTERCEPT,))
-        B: Array = np.ones((roles.z.size, 1)) if self.effect_model == "constant" else X
-        effect = constant if B is not X else EffectDesign("covariates", names)
-        if self.estimand == "overlap":
-            # One number for everybody, although beta(X) is learnt as asked.
-            effect = constant
-        dependent = collinear_columns(X, names).dependent
-        if dependent:
-            raise CollinearityError(
-                f"The columns {', '.join(dependent)} of X are linear combinations of others. Drop "
-                "them."
-            )
-        sample = Sample(
-            X=np.ascontiguousarray(X[:, inputs]),
-            B=B,
-            y=roles.y,
-            a=roles.a,
-            z=roles.z,
-            weights=data.weights,
-            clusters=None if data.clusters is None else data.clusters.codes,
-            fixed=fixed,
-            clip_pi=self.clip_pi,
-            min_abs_d=self.min_abs_d,
-        )
-        return sample, effect
-
-    def _vcov(self, data: RoleData) -> str:
-        clustered = data.clusters is not None
-        chosen = self.vcov or ("cluster" if clustered else "eif")
-        if (chosen == "cluster") != clustered:
-            raise ParameterError(
-                f"vcov={chosen!r} and clusters={'given' if clustered else 'None'} do not fit: "
-                "'cluster' needs clusters, 'eif' ignores dependence within them."
-            )
-        return chosen
 
 
 def _field(parameter: str) -> str:
@@ -391,10 +328,8 @@ def _learner_lines(learners: Learners) -> list[str]:
     by_name: dict[str, list[str]] = {}
     for parameter in LEARNER_PARAMETERS:
         learner = getattr(learners, _field(parameter))
-        steps = getattr(learner, "steps", None)
-        name = type(steps[-1][1] if steps else learner).__name__
-        by_name.setdefault(name, []).append(_field(parameter))
+        by_name.setdefault(learner_name(learner), []).append(_field(parameter))
     if learners.effect is not None:
-        by_name.setdefault(type(learners.effect).__name__, []).append("effect")
+        by_name.setdefault(learner_name(learners.effect), []).append("effect")
     text = "; ".join(f"{name} for {', '.join(what)}" for name, what in by_name.items())
     return [f"Learners: {text}"]

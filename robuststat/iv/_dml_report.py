@@ -27,7 +27,7 @@ from robuststat.iv._report import (
     strength,
 )
 from robuststat.iv._score_set import RatioMoments, score_set
-from robuststat.iv._scores import FUNCTIONALS, overlap_moments
+from robuststat.iv._scores import FUNCTIONALS, Rows, overlap_moments
 from robuststat.iv._stack import OVERLAP
 from robuststat.result import InferenceResult
 
@@ -64,7 +64,7 @@ def effects(
     columns, estimate = [], []
     for name in summaries:
         if name == OVERLAP:
-            moments = np.column_stack(overlap_moments(rep.rows))
+            moments = rep.average(_overlap_columns)
             mean = weighted(moments, weights).mean(axis=0)
             ratio = mean[0] / mean[1]
             columns.append(weighted(moments[:, 0] - ratio * moments[:, 1], weights) / mean[1])
@@ -74,7 +74,7 @@ def effects(
             raise IdentificationError(
                 f"D(x) is zero in {int((rep.rows.D == 0).sum())} rows. Set min_abs_d."
             )
-        score = FUNCTIONALS[name].score(rep.rows)
+        score = rep.average(FUNCTIONALS[name].score)
         centre = weighted(score, weights).mean()
         columns.append(weighted(score - centre, weights))
         estimate.append(centre)
@@ -82,9 +82,13 @@ def effects(
     return Numbers(np.array(estimate), influence, mean_vcov(influence, codes))
 
 
+def _overlap_columns(rows: Rows) -> Array:
+    return np.column_stack(overlap_moments(rows))
+
+
 def projection(rep: Repetition, B: Array, weights: Array | None, codes: IntArray | None) -> Numbers:
     """Best linear approximation of beta(X): least squares of the ATE's score on a basis."""
-    score = FUNCTIONALS["ate"].score(rep.rows)
+    score = rep.average(FUNCTIONALS["ate"].score)
     weighted_B = weighted(B, weights)
     gram = B.T @ weighted_B / len(B)
     coef = solve_psd(gram, weighted_B.T @ score / len(B))
@@ -126,15 +130,16 @@ def dml_report(
     keep_influence: bool,
     learner_lines: list[str],
     regressors: list[str],
+    method: str = METHOD,
 ) -> Report:
     """Estimates, tests and words of a cross-fitted fit."""
     weights, codes, n = sample.weights, sample.clusters, sample.y.size
     each = [effects(rep, summaries, weights, codes) for rep in reps]
     found = median_of(each)
-    moments = np.mean([np.column_stack(overlap_moments(rep.rows)) for rep in reps], axis=0)
+    moments = np.mean([rep.average(_overlap_columns) for rep in reps], axis=0)
     overlap = ratio_moments(moments, weights, codes)
     names = tuple(words.EFFECT_NAMES[name] for name in summaries)
-    n_clusters = None if data.clusters is None else len(data.clusters.levels)
+    n_clusters = None if codes is None else int(codes.max()) + 1
     kind = VCOV_TYPES[vcov]
     spread = guard.spread_of(
         np.median([rep.D for rep in reps], axis=0), weights, unit=0.25, min_abs_d=sample.min_abs_d
@@ -180,7 +185,7 @@ def dml_report(
         n_clusters=n_clusters,
         vcov_type=kind,
         estimand=words.ESTIMANDS[estimand],
-        method=METHOD,
+        method=method,
         outcome=data.outcome,
         diagnostics=diagnostics,
         influence=found.influence if keep_influence else None,
