@@ -188,7 +188,7 @@ def effect_coefficients(sample: Sample, first: dict[str, Array]) -> tuple[Array,
         raise IdentificationError(
             "The equations of the effect are singular in a training part: the variance of the "
             "exposure does not differ between the values of the instrument, or the effect has too "
-            "many terms. Use effect_model='constant', or fewer folds."
+            "many terms. Use a constant effect ('constant'), or fewer folds."
         ) from error
     return solution[:k], np.zeros(k) if one_sided else solution[k:]
 
