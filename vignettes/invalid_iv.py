@@ -131,9 +131,9 @@ confounding = fit.test_confounding()
 strength = fit.strength_
 Prose(
     f"""**Strength** comes first. Everything is divided by the difference $D(x)$ between the
-variances of the exposure at $Z = 1$ and $Z = 0$; for a 0/1 exposure it cannot exceed 1/4. The strength
-is the z statistic of its weighted mean, here {strength.statistic:.1f}. Below 4 (a first-stage F of 16) the
-package warns.
+variances of the exposure at $Z = 1$ and $Z = 0$; for a 0/1 exposure it cannot exceed 1/4. The
+strength is the z statistic of its weighted mean, here {strength.statistic:.1f}. Below 4 (a
+first-stage F of 16) the package warns.
 
 The **direct effect** of the instrument is estimated as {fit.direct_effect_.estimate:.2f}
 (standard error {fit.direct_effect_.std_error:.2f}); the p-value of exclusion is
@@ -376,8 +376,8 @@ if found["linearmodels"]:
     meps_text = f"""The strength is {est.strength_.statistic:.1f}, but $D(x)$ is negative in
 {share:.0%} of the rows and positive in the others. Two-stage least squares says {usual[0]:.2f}. The
 overlap effect is {one[0]:.2f} (score set {one[2]:.2f} to {one[3]:.2f}) with a constant effect in
-the model and {other[0]:.2f} ({other[2]:.2f} to {other[3]:.2f}) with a linear one. Weights of both signs
-make it the effect of insurance only **if that is the same for everybody**; otherwise it is no
+the model and {other[0]:.2f} ({other[2]:.2f} to {other[3]:.2f}) with a linear one. Weights of both
+signs make it the effect of insurance only **if that is the same for everybody**; otherwise it is no
 average of effects. **Do not report one of these numbers alone**: the choice of a nuisance model
 moves them by {abs(one[0] - other[0]) / other[1]:.1f} standard errors."""
 pd.DataFrame(meps_rows, index=["estimate", "std. error", "low", "high"]).T.round(2)
