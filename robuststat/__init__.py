@@ -29,12 +29,13 @@ _EXPORTS: dict[str, str] = {
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SmallClusterWarning": _ERRORS,
+    "TwoStageLeastSquares": "robuststat.iv",
     "WaldTest": "robuststat.result",
     "compare_estimators": "robuststat.surrogate",
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

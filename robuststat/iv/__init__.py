@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from robuststat.iv._tsls import TwoStageLeastSquares
+
+__all__ = ["TwoStageLeastSquares"]
