@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from robuststat.iv._genius import GENIUS
 from robuststat.iv._tsls import TwoStageLeastSquares
+from robuststat.iv._valid import ValidIVATE
 
-__all__ = ["TwoStageLeastSquares"]
+__all__ = ["GENIUS", "TwoStageLeastSquares", "ValidIVATE"]

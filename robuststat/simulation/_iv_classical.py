@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn.utils import Bunch
 
 from robuststat._core.errors import ParameterError
@@ -107,10 +108,10 @@ def make_genius(
     standard normal.
 
     - "additive": a = 0.5 s + u + (0.5 + 1.5 m) w, y = effect * a + 0.6 s + 2 u + e.
-    - "binary": P(a = 1) = 0.1 + 0.3 m + 0.08 u, y as above.
+    - "binary": P(a = 1) = expit(-2 + 2.5 m) + 0.08 u, y as above.
     - "mult_outcome": a as in "binary", y = exp(effect * a) (3 + 0.6 m + 1.5 u + 0.3 e): the effect
       is on the log scale.
-    - "mult_exposure": a = exp(0.5 m) (1 + 0.5 u) q with q exponential of mean 1,
+    - "mult_exposure": a = exp(1.5 m) (1 + 0.5 u) q with q gamma of shape 4 and mean 1,
       y = effect * a + 0.6 s + 2 u + e.
 
     Parameters
@@ -170,5 +171,5 @@ def _treatment(model: GeniusModel, G: Array, u: Array, rng: np.random.Generator)
     if model == "additive":
         return 0.5 * G.sum(axis=1) + u + (0.5 + 1.5 * m) * rng.normal(size=n)
     if model == "mult_exposure":
-        return np.exp(0.5 * m) * (1.0 + 0.5 * u) * rng.exponential(size=n)
-    return (rng.random(n) < 0.1 + 0.3 * m + 0.08 * u).astype(np.float64)
+        return np.exp(1.5 * m) * (1.0 + 0.5 * u) * rng.gamma(4.0, 0.25, size=n)
+    return (rng.random(n) < expit(-2.0 + 2.5 * m) + 0.08 * u).astype(np.float64)
