@@ -57,7 +57,10 @@ class DownwardSearch:
 def breakpoints(estimate: Array, std_error: Array) -> Array:
     """Multiples of the standard errors (J, J) at which two intervals just touch."""
     gap = np.abs(estimate[:, None] - estimate)
-    return symmetrise(gap / (std_error[:, None] + std_error))
+    width = std_error[:, None] + std_error
+    # Without variation in the outcome both are zero: the intervals touch at once.
+    touch = np.divide(gap, width, out=np.where(gap > 0, np.inf, 0.0), where=width > 0)
+    return symmetrise(touch)
 
 
 def overlapping_groups(lower: Array, touch: Array, limit: float) -> list[IntArray]:

@@ -356,7 +356,10 @@ def group_moments(part: Partialled, valid: BoolArray, kind: str) -> GroupMoments
     nothing = OverIdentification(np.nan, df, np.nan)
     fit = GroupMoments(D, first, first, np.zeros_like(part.R), nothing)
     resid = fit.resid(part, first)
-    if df == 0 or not resid.any():
+    if not resid.any():
+        # An outcome without variation agrees with every instrument.
+        return replace(fit, test=OverIdentification(0.0, df, 1.0) if df else nothing)
+    if df == 0:
         return replace(fit, covariance=moment_covariance(part, resid, kind))
     S = moment_covariance(part, resid, kind)
     weighted = solve_psd(S, D)

@@ -110,12 +110,13 @@ def selection_result(
     method: str,
     diagnostics: dict[str, Any],
     call: str,
+    name: str = EFFECT,
 ) -> InferenceResult:
     """Result with the effect as its only term."""
     return InferenceResult(
         estimate=np.array([effect]),
         vcov=np.array([[std_error**2]]),
-        names=(EFFECT,),
+        names=(name,),
         n_obs=data.n_obs,
         df=df,
         n_clusters=data.n_clusters,
@@ -182,6 +183,8 @@ def as_mask(chosen: Sequence[int] | IntArray, size: int) -> BoolArray:
 def ratio_variance(outcome: Array, treatment: Array, vcov: Array) -> tuple[Array, Array]:
     """Ratios outcome / treatment one by one, and their delta-method standard errors."""
     J = outcome.size
+    # A first stage of exactly zero must not divide: the estimate is then huge, its error more so.
+    treatment = np.where(treatment == 0.0, 1e-150, treatment)
     b = outcome / treatment
     V_G, V_g, C = np.diag(vcov[:J, :J]), np.diag(vcov[J:, J:]), np.diag(vcov[:J, J:])
     return b, np.sqrt(np.maximum(V_G + b**2 * V_g - 2.0 * b * C, 0.0)) / np.abs(treatment)

@@ -41,7 +41,8 @@ def votes(form: ReducedForm, threshold: float) -> BoolArray:
     standard error; two instruments agree when each finds the other valid.
     """
     V_G, V_g, C = form.blocks()
-    Gam, gam = form.outcome, form.treatment
+    # A first stage of exactly zero, which is never relevant, must not divide.
+    Gam, gam = form.outcome, np.where(form.treatment == 0.0, 1e-150, form.treatment)
     b = Gam / gam
     gap = Gam[:, None] - gam[:, None] * b
     ratio = gam[:, None] / gam
@@ -126,6 +127,8 @@ def group_estimate(part: Partialled, form: ReducedForm, group: tuple[int, ...]) 
     def T(effect: float) -> Array:
         return np.asarray(V_G + effect**2 * V_g - effect * (C + C.T))
 
+    if not T(b).any():
+        return VoteEstimate(b, 0.0, 0.0)
     weighted = solve_psd(T(b), gam)
     strength = float(weighted @ gam)
     b = float(weighted @ Gam) / strength
