@@ -18,8 +18,19 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
+from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
-from robuststat.simulation import make_surrogate_linear, make_surrogate_logit
+from robuststat.iv import (
+    CIIV,
+    GENIUS,
+    TSHT,
+    IVSensitivity,
+    PlausiblyExogenousIV,
+    SisVIVE,
+    TwoStageLeastSquares,
+    ValidIVATE,
+)
+from robuststat.simulation import make_many_iv, make_surrogate_linear, make_surrogate_logit
 from robuststat.surrogate import DSLClassifier, DSLMean, DSLRegressor
 
 __all__ = [
@@ -29,7 +40,19 @@ __all__ = [
     "with_invented_roles",
 ]
 
-ALL_ESTIMATORS: list[type[InferenceEstimator]] = [DSLRegressor, DSLClassifier, DSLMean]
+_IV: list[type[InferenceEstimator]] = [
+    TwoStageLeastSquares,
+    ValidIVATE,
+    GENIUS,
+    PlausiblyExogenousIV,
+    IVSensitivity,
+    TSHT,
+    CIIV,
+    SisVIVE,
+]
+ALL_ESTIMATORS: list[type[InferenceEstimator]] = [*_IV, DSLRegressor, DSLClassifier, DSLMean]
+# They compare instruments with each other, so they need several.
+_SELECTING = (TSHT, CIIV, SisVIVE)
 
 # Checks of scikit-learn that cannot apply, with the reason.
 EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
@@ -39,7 +62,29 @@ EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
             "check_weights_duplicate_rows tests the same property on an identified model"
         )
     }
-    for cls in (DSLRegressor, DSLClassifier)
+    for cls in (DSLRegressor, DSLClassifier, *_IV)
+}
+EXPECTED_FAILURES[IVSensitivity] |= dict.fromkeys(
+    (
+        "check_sample_weights_pandas_series",
+        "check_sample_weights_not_an_array",
+        "check_sample_weights_list",
+        "check_sample_weights_shape",
+        "check_sample_weights_not_overwritten",
+    ),
+    "it is about unweighted regressions and refuses sample_weight",
+)
+
+# Checks of this package that cannot apply, with the reason.
+NOT_APPLICABLE: dict[type[InferenceEstimator], dict[str, str]] = {
+    TSHT: {
+        "check_weights_duplicate_rows": (
+            "its second step weights by an estimated variance, in which weights are squared"
+        )
+    },
+    IVSensitivity: {
+        "check_weights_duplicate_rows": "it is about unweighted regressions and refuses weights"
+    },
 }
 
 
@@ -72,7 +117,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            return X[:, -1]
+            return _invented(cls, role, X[:, -1])
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
             return None
@@ -89,6 +134,24 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
     # Pickling looks a class up by name in its module.
     globals()[name] = Hooked
     return Hooked
+
+
+def _invented(cls: type[InferenceEstimator], role: str, column: Array) -> Array:
+    """Role made up for data that come without one: a column of X, or instruments that work."""
+    if role not in ("treatment", "instruments"):
+        return column
+    draws = np.random.default_rng(0).normal(size=(column.size, 4))
+    instruments = draws[:, :3] if cls in _SELECTING else draws[:, :1]
+    if cls is ValidIVATE:
+        instruments = np.arange(column.size)[:, None] % 2.0
+    if role == "instruments":
+        return instruments
+    return np.asarray(2.0 * instruments.sum(axis=1) + draws[:, 3])
+
+
+def option_sets(cls: type[InferenceEstimator]) -> tuple[dict[str, Any], ...]:
+    """Return the constructor options with which scikit-learn's checks are run."""
+    return ({}, {"learner": "passthrough"}) if "learner" in cls().get_params() else ({},)
 
 
 def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
@@ -116,6 +179,8 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     >>> est.fit(data.frame, data.outcome, **data.roles).n_labeled_
     80
     """
+    if cls in _IV:
+        return _instrument_data(cls, random_state)
     make = make_surrogate_logit if issubclass(cls, DSLClassifier) else make_surrogate_linear
     data = make(n=400, n_labeled=80, random_state=random_state)
     frame = pd.DataFrame(np.asarray(data.X), columns=["x1", "x2", "x3"])
@@ -126,6 +191,30 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
         outcome="y",
         roles={"prediction": "s"},
         options={"learner": "passthrough"},
+    )
+
+
+def _instrument_data(cls: type[InferenceEstimator], random_state: int) -> Bunch:
+    J = 4 if cls in _SELECTING else 1
+    rng = np.random.default_rng(random_state)
+    data = make_many_iv(n=400, n_instruments=J, n_invalid=0, strength=0.7, random_state=rng)
+    frame = pd.concat([data.X, data.instruments], axis=1)
+    frame["x3"] = rng.normal(size=400)
+    if J == 1:
+        # A binary instrument that also changes the spread of the treatment.
+        frame["z1"] = (frame["z1"] > 0).astype(float)
+        noise = rng.normal(size=400)
+        frame["a"] = data.treatment + 2.0 * frame["z1"] * (1.0 + noise)
+    else:
+        frame["a"] = data.treatment
+    frame["y"] = data.y + frame["a"]
+    instruments: Any = [f"z{j + 1}" for j in range(J)] if J > 1 else "z1"
+    return Bunch(
+        frame=frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={"treatment": "a", "instruments": instruments},
+        options={"lam": 2.0} if cls is SisVIVE else {},
     )
 
 
@@ -151,6 +240,8 @@ def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
     check_sklearn(cls)
     data = example_data(cls)
     for check in CHECKS:
+        if check.__name__ in NOT_APPLICABLE.get(cls, {}):
+            continue
         try:
             check(cls, data)
         except AssertionError as error:
@@ -161,7 +252,7 @@ def check_sklearn(cls: type[InferenceEstimator]) -> None:
     """Run scikit-learn's ``check_estimator`` with invented roles."""
     hooked = with_invented_roles(cls)
     expected = EXPECTED_FAILURES.get(cls, {})
-    for options in ({}, {"learner": "passthrough"}):
+    for options in option_sets(cls):
         # The checks' tiny data sets are fully labelled, which the estimators warn about.
         with warnings.catch_warnings(action="ignore"):
             outcomes = check_estimator(

@@ -135,9 +135,7 @@ class AndersonRubin:
         if J == 1:
             (yy, ya), (_, aa) = self.covariance
             cy, ca = float(self.cy[0]), float(self.ca[0])
-            return quadratic_set(
-                ca * ca - q * aa, -2.0 * (cy * ca - q * ya), cy * cy - q * yy
-            )
+            return quadratic_set(ca * ca - q * aa, -2.0 * (cy * ca - q * ya), cy * cy - q * yy)
         return self._rational(q)
 
     def _equal_variances(self, q: float) -> ConfidenceSet:

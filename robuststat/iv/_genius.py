@@ -162,7 +162,13 @@ class GENIUS(IVEstimator):
         parts = self._parts(data)
         if self.model == "mult_outcome":
             fit, moments = exponential_gmm(
-                data, parts, self.weight, self.gmm, self.bracket, tol=self.tol, max_iter=self.max_iter
+                data,
+                parts,
+                self.weight,
+                self.gmm,
+                self.bracket,
+                tol=self.tol,
+                max_iter=self.max_iter,
             )
         else:
             u, v = parts.corrected(data.y), parts.corrected(data.a)
@@ -339,8 +345,8 @@ def exponential_gmm(
         beta = smallest_in(lambda t: float(table.g(t) @ W @ table.g(t)), grid)
         steps = 1 if method == "two-step" else max_iter
         converged = method == "two-step"
-        for n_iter in range(1, steps + 1):
-            W = solve_psd(at(beta)[0].S(0.0), np.eye(J))
+        for n_iter in range(1, steps + 1):  # noqa: B007 (reported)
+            W = solve_psd(at(beta)[0].moment_covariance(0.0), np.eye(J))
             old = beta
             beta = smallest_in(lambda t, W=W: float(table.g(t) @ W @ table.g(t)), grid)  # type: ignore[misc]
             # The minimiser is located to the square root of the rounding unit.

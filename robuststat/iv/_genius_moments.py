@@ -123,8 +123,10 @@ def multiplicative_parts(data: IVData, tol: float, max_iter: int) -> GeniusParts
     notes: tuple[str, ...] = ()
     if not info.converged:
         note = f"multiplicative exposure model: {info.message}"
-        warn(f"{note}. Do not report this fit; check for instruments with rare values.",
-             ConvergenceWarning)
+        warn(
+            f"{note}. Do not report this fit; check for instruments with rare values.",
+            ConvergenceWarning,
+        )
         notes = (note,)
     E = data.a * np.exp(np.minimum(-H @ q, 700.0))
     centre = float(np.average(E, weights=w))

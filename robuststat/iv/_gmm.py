@@ -67,14 +67,12 @@ class LinearMoments:
         """Average moments."""
         return self.u - beta * self.v
 
-    def S(self, beta: float) -> Array:
+    def moment_covariance(self, beta: float) -> Array:
         """Covariance of the moments."""
         J = self.u.size
         cross = self.covariance[:J, J:]
         return np.asarray(
-            self.covariance[:J, :J]
-            - beta * (cross + cross.T)
-            + beta**2 * self.covariance[J:, J:]
+            self.covariance[:J, :J] - beta * (cross + cross.T) + beta**2 * self.covariance[J:, J:]
         )
 
 
@@ -120,19 +118,19 @@ def linear_gmm(
     if u.size > 1:
         steps = 1 if method == "two-step" else max_iter
         converged = method == "two-step"
-        for n_iter in range(1, steps + 1):
-            old, beta = beta, weighted_effect(u, v, weighting.S(beta))
+        for n_iter in range(1, steps + 1):  # noqa: B007 (reported)
+            old, beta = beta, weighted_effect(u, v, weighting.moment_covariance(beta))
             if abs(beta - old) <= tol * (1.0 + abs(beta)):
                 converged = True
                 break
         if method == "cue":
             beta, n_iter = _continuous(weighting, beta, variance)
     J = u.size
-    S = weighting.S(beta)
+    S = weighting.moment_covariance(beta)
     Wv = solve_psd(S, v)
     # The score v'W g has derivative -v'W v and variance v'W S W v; S on the right is the true one.
     strength = float(Wv @ v)
-    B = np.array([[Wv @ variance.S(beta) @ Wv]])
+    B = np.array([[Wv @ variance.moment_covariance(beta) @ Wv]])
     V = sandwich(np.array([[-strength]]), B, variance.n_obs)
     g = weighting.g(beta)
     statistic = weighting.n_obs * float(g @ solve_psd(S, g))
@@ -152,14 +150,17 @@ def _continuous(
     weighting: LinearMoments, start: float, variance: LinearMoments
 ) -> tuple[float, int]:
     """Minimise g' S(beta)^-1 g near the iterated estimate."""
+
     def objective(beta: float) -> float:
         g = weighting.g(beta)
-        return float(g @ solve_psd(weighting.S(beta), g))
+        return float(g @ solve_psd(weighting.moment_covariance(beta), g))
 
-    Wv = solve_psd(variance.S(start), variance.v)
+    Wv = solve_psd(variance.moment_covariance(start), variance.v)
     width = 10.0 / np.sqrt(variance.n_obs * float(Wv @ variance.v))
     found = optimize.minimize_scalar(
-        objective, bounds=(start - width, start + width), method="bounded",
+        objective,
+        bounds=(start - width, start + width),
+        method="bounded",
         options={"xatol": 1e-10 * (1.0 + abs(start))},
     )
     return float(found.x), int(found.nfev)

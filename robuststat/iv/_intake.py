@@ -164,6 +164,13 @@ def _instrument_columns(frame: pd.DataFrame) -> Array:
 
 def _check_variation(data: IVData) -> None:
     used = np.ones(data.n_obs, dtype=bool) if data.weights is None else data.weights > 0
+    n_params = data.X.shape[1] + data.Z.shape[1] + 1
+    if int(used.sum()) <= n_params:
+        raise DataError(
+            f"{int(used.sum())} sample(s) cannot estimate {n_params} coefficients "
+            f"({data.Z.shape[1]} instruments, {data.X.shape[1]} covariates with intercept, the "
+            "treatment). Use more rows, or fewer instruments and covariates."
+        )
     columns = {"treatment": data.a}
     columns |= {f"instruments ({name})": data.Z[:, j] for j, name in enumerate(data.instruments)}
     for name, values in columns.items():
@@ -172,13 +179,6 @@ def _check_variation(data: IVData) -> None:
                 f"{name} is {values[used][0]:g} in all {int(used.sum())} rows. A constant column "
                 "tells nothing about an effect: pass one that varies, or leave it out."
             )
-    n_params = data.X.shape[1] + data.Z.shape[1] + 1
-    if int(used.sum()) <= n_params:
-        raise DataError(
-            f"{int(used.sum())} sample(s) cannot estimate {n_params} coefficients "
-            f"({data.Z.shape[1]} instruments, {data.X.shape[1]} covariates with intercept, the "
-            "treatment). Use more rows, or fewer instruments and covariates."
-        )
     if np.ptp(data.y[used]) == 0:
         warn(f"y is {data.y[used][0]:g} in every row: the estimate is 0 with standard error 0.")
 
@@ -227,7 +227,7 @@ def binary_values(values: Array, name: str, advice: str) -> BoolArray:
         raise DataError(
             f"{name} must be 0 or 1, but has {found.size} distinct values ({shown}). {advice}"
         )
-    return values == 1.0
+    return np.asarray(values == 1.0)
 
 
 def dropped_rows(data: IVData) -> dict[str, Any]:

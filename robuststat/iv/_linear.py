@@ -65,17 +65,17 @@ class Partialled:
     @property
     def n_obs(self) -> int:
         """Number of rows."""
-        return self.y.size
+        return int(self.y.size)
 
     @property
     def n_instruments(self) -> int:
         """Number of instruments J."""
-        return self.R.shape[0]
+        return int(self.R.shape[0])
 
     @property
     def n_covariates(self) -> int:
         """Columns of the covariates' design, with the intercept."""
-        return self.Rx.shape[0]
+        return int(self.Rx.shape[0])
 
 
 def partial_out(data: IVData) -> Partialled:
@@ -330,7 +330,7 @@ class GroupMoments:
 
     def resid(self, part: Partialled, coef: Array) -> Array:
         """Structural residuals (n,) at some coefficients."""
-        return part.y - part.a * coef[0] - part.Q @ (self.D[:, 1:] @ coef[1:])
+        return np.asarray(part.y - part.a * coef[0] - part.Q @ (self.D[:, 1:] @ coef[1:]))
 
 
 def group_moments(part: Partialled, valid: BoolArray, kind: str) -> GroupMoments:
@@ -352,7 +352,7 @@ def group_moments(part: Partialled, valid: BoolArray, kind: str) -> GroupMoments
     """
     D = np.column_stack([part.ca, part.R[:, ~valid]])
     df = int(valid.sum()) - 1
-    first = np.linalg.lstsq(D, part.cy, rcond=None)[0]
+    first: Array = np.linalg.lstsq(D, part.cy, rcond=None)[0].astype(np.float64)
     nothing = OverIdentification(np.nan, df, np.nan)
     fit = GroupMoments(D, first, first, np.zeros_like(part.R), nothing)
     resid = fit.resid(part, first)
@@ -389,7 +389,7 @@ class GroupFit:
 
 
 def group_fit(part: Partialled, group: GroupMoments, kind: str, factor: float = 1.0) -> GroupFit:
-    """Standard errors of both steps; ``factor`` is the small-sample factor of the variances."""
+    """Compute the standard errors of both steps, with a small-sample factor."""
     D, S, n = group.D, group.covariance, part.n_obs
     V = sandwich(-D.T @ D / n, D.T @ S @ D / n, n, factor)
     effect, std_error = float(group.first[0]), float(np.sqrt(V[0, 0]))

@@ -89,8 +89,10 @@ def fit_nuisance(
             f"{what}: the covariates separate the two classes (no maximum of the likelihood); "
             f"fitted with a ridge penalty of {RIDGE:g}"
         )
-        warn(f"{note}. Merge rare categories, or drop the covariate that separates.",
-             ConvergenceWarning)
+        warn(
+            f"{note}. Merge rare categories, or drop the covariate that separates.",
+            ConvergenceWarning,
+        )
     mu = np.asarray(mean_function.mean(Q @ theta))
     coef = np.linalg.solve(R, theta) * np.sqrt(n)
     return NuisanceFit(coef, mu, np.asarray(mean_function.slope(mu)), n_iter, note)

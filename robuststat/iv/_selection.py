@@ -34,7 +34,7 @@ class SelectionEstimator(IVEstimator):
     relevant_: list[int]
 
     @property
-    def result_(self) -> InferenceResult:  # type: ignore[override]
+    def result_(self) -> InferenceResult:
         """Estimates, variance, diagnostics.
 
         Raises
@@ -42,8 +42,8 @@ class SelectionEstimator(IVEstimator):
         IdentificationError
             When no group of instruments agreed.
         """
-        if "_result" in self.__dict__:
-            return self.__dict__["_result"]  # type: ignore[no-any-return]
+        if "_kept_result" in self.__dict__:
+            return self.__dict__["_kept_result"]  # type: ignore[no-any-return]
         if "_failure" in self.__dict__:
             raise IdentificationError(self.__dict__["_failure"])
         raise AttributeError(f"{type(self).__name__} is not fitted yet. Call fit first.")
@@ -51,11 +51,11 @@ class SelectionEstimator(IVEstimator):
     @result_.setter
     def result_(self, value: InferenceResult) -> None:
         self.__dict__.pop("_failure", None)
-        self.__dict__["_result"] = value
+        self.__dict__["_kept_result"] = value
 
     def _fail(self, data: IVData, why: str) -> None:
         """Record that there is no estimate, and warn."""
-        self.__dict__.pop("_result", None)
+        self.__dict__.pop("_kept_result", None)
         self._failure = (
             f"{type(self).__name__} has no estimate: {why}. Look at candidates_, or use GENIUS, "
             "which needs no valid instrument."
@@ -80,7 +80,7 @@ def check_candidates(data: IVData, owner: str, minimum: int) -> None:
         With the number of instruments.
     """
     J = data.Z.shape[1]
-    if J < minimum:
+    if minimum > J:
         raise DataError(
             f"instruments has {J} column{'s' if J > 1 else ''}; {owner} compares instruments with "
             f"each other and needs at least {minimum}. Use GENIUS, or PlausiblyExogenousIV."
@@ -112,7 +112,7 @@ def selection_result(
     call: str,
     name: str = EFFECT,
 ) -> InferenceResult:
-    """Result with the effect as its only term."""
+    """Make a result with the effect as its only term."""
     return InferenceResult(
         estimate=np.array([effect]),
         vcov=np.array([[std_error**2]]),
@@ -136,9 +136,7 @@ def listed(names: Sequence[str], chosen: Sequence[int]) -> str:
     return f"{shown}{more}" if chosen else "none"
 
 
-def selection_lines(
-    data: IVData, valid: Sequence[int], relevant: Sequence[int]
-) -> list[str]:
+def selection_lines(data: IVData, valid: Sequence[int], relevant: Sequence[int]) -> list[str]:
     """Which instruments were taken for valid, invalid and weak."""
     invalid = [j for j in relevant if j not in valid]
     weak = [j for j in range(data.Z.shape[1]) if j not in relevant]

@@ -79,7 +79,7 @@ def benchmark_bounds(data: IVData, column: str, k: float) -> tuple[float, float]
     others = np.delete(data.X, j, axis=1)
     stack = np.column_stack([others, data.Z, data.y, data.a, data.X[:, j]])
     # The last column of R: what the others, Z, then (Y, A) explain of the covariate, and the rest.
-    R = np.linalg.qr(stack, mode="r")
+    R: Array = np.asarray(np.linalg.qr(stack, mode="r"))
     z, outcome, treatment, rest = R[-4:, -1] ** 2
     r = z / (z + outcome + treatment + rest)
     Ry = (outcome + treatment) / (outcome + treatment + rest)
@@ -254,7 +254,7 @@ class IVSensitivity(ScoreSets, IVEstimator):
         for name in names:
             Rz, Ry = benchmark_bounds(data, name, self.benchmark_k)
             found, critical = self._adjusted(Rz, Ry, self.level)
-            low, high = (found.pieces[0] if found.kind == "interval" else (-np.inf, np.inf))
+            low, high = found.pieces[0] if found.kind == "interval" else (-np.inf, np.inf)
             rows.append([name, Rz, Ry, low, high, critical, found.kind])
         columns = ["benchmark", "r2_instrument", "r2_outcome", "conf_low", "conf_high"]
         return pd.DataFrame(rows, columns=[*columns, "critical_value", "conf_set_type"])
@@ -315,7 +315,8 @@ class IVSensitivity(ScoreSets, IVEstimator):
         }
         frame = {"estimate": self.result_.estimate, "std_error": self.result_.std_error}
         return pd.DataFrame(
-            {**frame, "statistic": statistics, **rows}, index=pd.Index(self.result_.names, name="term")
+            {**frame, "statistic": statistics, **rows},
+            index=pd.Index(self.result_.names, name="term"),
         )
 
     def _result(self, data: IVData, form: ReducedForm, found: ConfidenceSet) -> InferenceResult:
@@ -327,17 +328,19 @@ class IVSensitivity(ScoreSets, IVEstimator):
         percent = 100 * self.level
         lines = [
             f"Anderson-Rubin {percent:g} % set of the effect: {found.words()}",
-            f"Robustness value: omitted variables that explain {100 * self.rv_:.2f} % of instrument "
-            "and outcome could",
-            f"  explain the estimate away; {100 * self.rv_alpha_:.2f} % suffice for its interval",
+            f"Robustness value: omitted variables that explain {100 * self.rv_:.2f} % of "
+            "instrument and outcome",
+            f"  could explain the estimate away; {100 * self.rv_alpha_:.2f} % suffice for its "
+            "interval",
             f"Extreme robustness value: {100 * self.xrv_:.2f} % of the instrument, all of the "
             "outcome",
         ]
         if self.bounds_ is not None:
             for row in self.bounds_.itertuples():
                 lines.append(
-                    f"As strong as {self.benchmark_k:g} x {row.benchmark}: R_z {row.r2_instrument:.4f}, "
-                    f"R_y {row.r2_outcome:.4f}, set [{row.conf_low:.4g}, {row.conf_high:.4g}]"
+                    f"As strong as {self.benchmark_k:g} x {row.benchmark}: R_z "
+                    f"{row.r2_instrument:.4f}, R_y {row.r2_outcome:.4f}, set "
+                    f"[{row.conf_low:.4g}, {row.conf_high:.4g}]"
                 )
         return InferenceResult(
             estimate=np.array([effect, outcome, treatment]),

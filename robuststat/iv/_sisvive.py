@@ -287,9 +287,7 @@ class SisVIVE(SelectionEstimator):
                 f"cv leaves fewer than {Z.shape[1] + 2} training rows for {Z.shape[1]} "
                 "instruments. Use more rows or fewer folds."
             )
-        return [
-            Products(Z[t].T @ Z[t], Z[t].T @ y[t], Z[t].T @ a[t], len(t)) for _, t in splits
-        ]
+        return [Products(Z[t].T @ Z[t], Z[t].T @ y[t], Z[t].T @ a[t], len(t)) for _, t in splits]
 
     def _choose(
         self, whole: Products, folds: list[Products], path: LassoPath

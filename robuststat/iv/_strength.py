@@ -6,7 +6,6 @@ import numpy as np
 from scipy import stats
 from sklearn.utils import Bunch
 
-from robuststat._core.types import Array
 from robuststat._core.vcov import meat, sandwich, small_sample
 from robuststat.iv._linear import Partialled, ReducedForm, reduced_form
 from robuststat.report import format_p
@@ -81,7 +80,7 @@ def exogeneity_test(part: Partialled, kind: str) -> WaldTest | None:
     if np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(part.a):
         return None
     D = np.column_stack([part.a, rest])
-    coef = np.linalg.lstsq(D, part.y, rcond=None)[0]
+    coef = np.linalg.lstsq(D, part.y, rcond=None)[0].astype(np.float64)
     resid = part.y - D @ coef
     n, n_params = part.n_obs, part.n_covariates + 2
     jacobian = -D.T @ D / n
@@ -100,10 +99,3 @@ def first_stage(part: Partialled, kind: str) -> tuple[Bunch, ReducedForm]:
     """Strength of the instruments and the reduced forms it comes from."""
     form = reduced_form(part, kind)
     return strength(part, form), form
-
-
-def ordinary_least_squares(part: Partialled, kind: str) -> tuple[float, Array]:
-    """Effect with the treatment as its own instrument, and its influence values (n,)."""
-    effect = float(part.a @ part.y) / float(part.a @ part.a)
-    scores = part.a * (part.y - part.a * effect)
-    return effect, scores * (part.n_obs / float(part.a @ part.a))

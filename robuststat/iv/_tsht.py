@@ -81,7 +81,9 @@ def largest_cliques(agree: BoolArray) -> list[tuple[int, ...]]:
             continue
         if size + possible.bit_count() < best:
             continue
-        pivot = max(_bits(possible | excluded), key=lambda j: (possible & neighbours[j]).bit_count())
+        pivot = max(
+            _bits(possible | excluded), key=lambda j: (possible & neighbours[j]).bit_count()
+        )
         for j in _bits(possible & ~neighbours[pivot]):
             stack.append((chosen | 1 << j, possible & neighbours[j], excluded & neighbours[j]))
             possible &= ~(1 << j)
@@ -124,18 +126,18 @@ def group_estimate(part: Partialled, form: ReducedForm, group: tuple[int, ...]) 
     first = solve_psd((inverse_R @ inverse_R.T)[block], gam)
     b = float(first @ Gam) / float(first @ gam)
 
-    def T(effect: float) -> Array:
+    def variance_at(effect: float) -> Array:
         return np.asarray(V_G + effect**2 * V_g - effect * (C + C.T))
 
-    if not T(b).any():
+    if not variance_at(b).any():
         return VoteEstimate(b, 0.0, 0.0)
-    weighted = solve_psd(T(b), gam)
+    weighted = solve_psd(variance_at(b), gam)
     strength = float(weighted @ gam)
     b = float(weighted @ Gam) / strength
-    S = np.array([[weighted @ T(b) @ weighted]])
+    S = np.array([[weighted @ variance_at(b) @ weighted]])
     variance = sandwich(np.array([[-strength]]), S, 1)
     left = Gam - b * gam
-    distance = float(left @ solve_psd(T(b), left))
+    distance = float(left @ solve_psd(variance_at(b), left))
     return VoteEstimate(b, float(np.sqrt(variance[0, 0])), distance)
 
 
@@ -277,9 +279,7 @@ class TSHT(SelectionEstimator):
             }
         )
 
-    def _notes(
-        self, data: IVData, groups: list[tuple[int, ...]], strong: BoolArray
-    ) -> list[str]:
+    def _notes(self, data: IVData, groups: list[tuple[int, ...]], strong: BoolArray) -> list[str]:
         notes = []
         if len(groups) > 1:
             shown = "; ".join(listed(data.instruments, group) for group in groups[:3])
@@ -324,7 +324,7 @@ class TSHT(SelectionEstimator):
 def candidate_table(
     data: IVData, form: ReducedForm, strong: BoolArray, agree: BoolArray, valid: tuple[int, ...]
 ) -> pd.DataFrame:
-    """What each instrument says alone."""
+    """Tabulate what each instrument says alone."""
     estimate, std_error = ratio_variance(form.outcome, form.treatment, form.vcov)
     return pd.DataFrame(
         {

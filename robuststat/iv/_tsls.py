@@ -265,7 +265,7 @@ class TwoStageLeastSquares(ScoreSets, IVEstimator):
         }
 
     def test_exogeneity(self) -> WaldTest:
-        """Wu-Hausman test: would least squares give the same answer?
+        """Wu-Hausman test that least squares gives the same answer.
 
         Returns
         -------

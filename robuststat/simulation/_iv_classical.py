@@ -33,7 +33,8 @@ def make_many_iv(
 
     With independent standard normal instruments z_j and covariates x1, x2, and standard normal
     errors u, v with correlation 0.6,
-    a = strength * sum_j z_j + 0.3 x1 + v and y = effect * a + direct * sum_invalid z_j + 0.5 x2 + u.
+    a = strength * sum_j z_j + 0.3 x1 + v and
+    y = effect * a + direct * sum_invalid z_j + 0.5 x2 + u.
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ def make_genius(
 def _treatment(model: GeniusModel, G: Array, u: Array, rng: np.random.Generator) -> Array:
     n, m = len(G), G.mean(axis=1)
     if model == "additive":
-        return 0.5 * G.sum(axis=1) + u + (0.5 + 1.5 * m) * rng.normal(size=n)
+        return np.asarray(0.5 * G.sum(axis=1) + u + (0.5 + 1.5 * m) * rng.normal(size=n))
     if model == "mult_exposure":
-        return np.exp(1.5 * m) * (1.0 + 0.5 * u) * rng.gamma(4.0, 0.25, size=n)
-    return (rng.random(n) < expit(-2.0 + 2.5 * m) + 0.08 * u).astype(np.float64)
+        return np.asarray(np.exp(1.5 * m) * (1.0 + 0.5 * u) * rng.gamma(4.0, 0.25, size=n))
+    return np.asarray(rng.random(n) < expit(-2.0 + 2.5 * m) + 0.08 * u, dtype=np.float64)
