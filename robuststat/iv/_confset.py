@@ -113,6 +113,8 @@ class AndersonRubin:
             t = np.array([1.0, -effect])
             total = float(t @ self.products @ t)
             explained = float(g @ g)
+            if explained == 0.0:
+                return 0.0
             return (explained / J) / ((total - explained) / self.df)
         if not g.any():
             return 0.0
@@ -156,6 +158,10 @@ class AndersonRubin:
         """
         assert self.covariance is not None
         J = self.cy.size
+        if self.products[0, 0] == 0.0:
+            # The statistic of an outcome without variation is the same for all effects but zero.
+            fits = self.statistic(1.0) <= q
+            return ConfidenceSet(_pieces([(-np.inf, np.inf)] if fits else [(0.0, 0.0)]))
         # Effects in units of the ratio of lengths, so that all blocks are of one size.
         unit = float(np.sqrt(self.products[0, 0] / self.products[1, 1])) or 1.0
         size = float(np.sqrt(np.abs(np.diag(self.covariance[:J, :J])).max())) or 1.0

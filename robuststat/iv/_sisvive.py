@@ -17,16 +17,18 @@ from robuststat._core.rng import check_rng
 from robuststat._core.types import Array
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import IVData, variance_kind
-from robuststat.iv._linear import group_fit, group_moments, partial_out
+from robuststat.iv._linear import Partialled, group_fit, group_moments, partial_out
 from robuststat.iv._selection import (
     SelectionEstimator,
     as_mask,
     check_candidates,
     factor_of,
     overid_line,
+    selection_assumptions,
     selection_lines,
     selection_result,
 )
+from robuststat.result import InferenceResult
 
 POST = "post-selection 2SLS"
 # Penalties tried by cross-validation, from the largest useful one to a thousandth of it.
@@ -109,6 +111,8 @@ def lasso_path(products: Products) -> LassoPath:
     )
     alpha = coef.T / norm
     effect = (cy @ ca - alpha @ (C @ ca)) / float(ca @ ca)
+    # The path ends where the penalty is zero, up to rounding.
+    penalty = np.where(penalty <= 1e-12 * penalty[0], 0.0, penalty)
     return LassoPath(np.asarray(penalty), np.asarray(alpha), np.asarray(effect))
 
 
@@ -244,10 +248,19 @@ class SisVIVE(SelectionEstimator):
         if not self.valid_set_:
             self._fail(data, f"every instrument has a direct effect at the penalty {self.lam_:g}")
             return self
+        self._store(self._post_selection(data, part, kind, effect), data.rows)
+        self._remember_effect()
+        self.ate_ = effect
+        return self
+
+    def _post_selection(
+        self, data: IVData, part: Partialled, kind: str, effect: float
+    ) -> InferenceResult:
+        J = part.n_instruments
         group = group_moments(part, as_mask(self.valid_set_, J), kind)
         factor, df = factor_of(part, kind, J - len(self.valid_set_))
         fit = group_fit(part, group, kind, factor)
-        result = selection_result(
+        return selection_result(
             data,
             effect=fit.effect,
             std_error=fit.std_error,
@@ -265,19 +278,13 @@ class SisVIVE(SelectionEstimator):
                     "the table is two-stage least squares with the selected instruments; its "
                     "standard error does not count the selection"
                 ],
-                "assumptions": [
-                    "less than half of the instruments have a direct effect",
-                    "instruments are as good as random given the covariates; linear models, one "
-                    "effect",
-                ],
+                "assumptions": selection_assumptions(
+                    data, "less than half of the instruments have a direct effect"
+                ),
             },
             call=self._call(),
             name=POST,
         )
-        self._store(result, data.rows)
-        self._remember_effect()
-        self.ate_ = effect
-        return self
 
     def _folds(self, data: IVData, Z: Array, y: Array, a: Array) -> list[Products]:
         rng = check_rng(self.random_state)

@@ -106,7 +106,7 @@ def fit_valid(data: IVData, z: BoolArray, basis: Array) -> ValidNuisances:
         "model of the instrument",
     )
     arms = [fit_arm(data, z == bool(value), value) for value in (0, 1)]
-    s = np.where(z, 1.0 / fit.mean, -1.0 / (1.0 - fit.mean))
+    s = np.where(z, 1.0, -1.0) / np.where(z, fit.mean, 1.0 - fit.mean)
     B, Q, w = basis, data.X, np.ones(data.n_obs) if data.weights is None else data.weights
     left = np.hstack([B * data.a[:, None], Q])
     system = np.vstack([(B * (w * s)[:, None]).T @ left, (Q * w[:, None]).T @ left])
@@ -145,9 +145,10 @@ def stacked_scores(data: IVData, z: BoolArray, fit: ValidNuisances) -> StackedSc
     Q, B, n, k = data.X, fit.basis, data.n_obs, data.X.shape[1]
     w = np.ones(n) if data.weights is None else data.weights
     pi, (arm0, arm1) = fit.pi, fit.arms
-    s = np.where(z, 1.0 / pi, -1.0 / (1.0 - pi))
+    own = np.where(z, pi, 1.0 - pi)
+    s = np.where(z, 1.0, -1.0) / own
     # Derivative of s with respect to the linear predictor of pi.
-    ds = np.where(z, -(1.0 - pi) / pi, -pi / (1.0 - pi))
+    ds = -(1.0 - own) / own
     gap = arm1.mean - arm0.mean
     r = data.y - data.a * (B @ fit.effect) - Q @ fit.direct
     g = s / gap
