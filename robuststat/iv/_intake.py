@@ -140,15 +140,16 @@ def _refuse_shared_columns(treatment: Any, instruments: Any, y: Any) -> None:
             raise RoleError(
                 f"The column {value!r} is both {role} and one of the instruments. Name it once."
             )
+    named = columns_named_by(instruments)
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise RoleError(f"instruments names {', '.join(twice)} more than once. Name it once.")
     if isinstance(treatment, str) and treatment == y:
         raise RoleError(f"The column {y!r} is both outcome and treatment. Name it once.")
 
 
 def _instrument_columns(frame: pd.DataFrame) -> Array:
     names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RoleError(f"instruments names {', '.join(twice)} more than once. Name it once.")
     Z = np.empty((len(frame), len(names)))
     for j, name in enumerate(names):
         Z[:, j] = to_float(frame.iloc[:, j], f"instruments ({name})")
@@ -209,7 +210,14 @@ def variance_kind(
         )
     if clustered:
         assert data.n_clusters is not None
-        check_clusters(data.n_clusters, minimum)
+        J = data.Z.shape[1]
+        if J > 1 and data.n_clusters <= J:
+            raise DataError(
+                f"{data.n_clusters} clusters cannot weight {J} moments, one an instrument. Use "
+                "fewer instruments than clusters, or cluster at a finer level."
+            )
+        # A single cluster is refused where its variance would be computed.
+        check_clusters(data.n_clusters, minimum if data.n_clusters > 1 else 0)
     return kind
 
 
