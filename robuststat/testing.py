@@ -62,7 +62,7 @@ EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
             "check_weights_duplicate_rows tests the same property on an identified model"
         )
     }
-    for cls in (DSLRegressor, DSLClassifier, *_IV)
+    for cls in [*_IV, DSLRegressor, DSLClassifier]
 }
 EXPECTED_FAILURES[IVSensitivity] |= dict.fromkeys(
     (
@@ -143,7 +143,7 @@ def _invented(cls: type[InferenceEstimator], role: str, column: Array) -> Array:
     draws = np.random.default_rng(0).normal(size=(column.size, 4))
     instruments = draws[:, :3] if cls in _SELECTING else draws[:, :1]
     if cls is ValidIVATE:
-        instruments = np.arange(column.size)[:, None] % 2.0
+        instruments = (np.arange(column.size)[:, None] % 2).astype(np.float64)
     if role == "instruments":
         return instruments
     return np.asarray(2.0 * instruments.sum(axis=1) + draws[:, 3])

@@ -14,10 +14,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pandas as pd
 from scipy import linalg, optimize, stats
+from sklearn.utils.validation import check_is_fitted
 
+from robuststat._core.errors import ParameterError
 from robuststat._core.linalg import solve_psd
 from robuststat._core.types import Array
 from robuststat._core.vcov import meat, small_sample
+from robuststat._results.tables import check_level
 from robuststat.iv._linear import Partialled
 
 SetType: TypeAlias = Literal["interval", "complement", "line", "empty", "union"]
@@ -231,3 +234,52 @@ def anderson_rubin(part: Partialled, kind: str) -> AndersonRubin:
     S = meat(scores, clusters=part.clusters).matrix * n * small.factor
     df = small.df if kind.startswith("CR") else np.inf
     return AndersonRubin(part.cy, part.ca, W.T @ W, S, df)
+
+
+class ScoreSets:
+    """Confidence sets by inverting a test, for estimators that keep what the test needs."""
+
+    _test: AndersonRubin
+    conf_set_type_: str
+
+    def _fitted_test(self) -> AndersonRubin:
+        check_is_fitted(self)
+        if not hasattr(self, "_test"):
+            raise ParameterError(
+                f"{type(self).__name__} keeps no score test here: it is for models that are linear "
+                "in the effect. Use confint()."
+            )
+        return self._test
+
+    def score_confint(self, level: float = 0.95) -> pd.DataFrame:
+        """Confidence set by inverting a test, right however weak the instruments are.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Confidence level.
+
+        Returns
+        -------
+        DataFrame
+            ``conf_low conf_high``: one row for an interval, two for the complement of one,
+            (-inf, inf) for the whole line, no row when every effect is rejected.
+        """
+        check_level(level)
+        return self._fitted_test().invert(level).frame()
+
+    def test_effect(self, effect: float = 0.0) -> float:
+        """Test that the effect has a given value, by the same test; returns the p-value.
+
+        Parameters
+        ----------
+        effect : float, default=0.0
+            Effect under the null hypothesis.
+
+        Returns
+        -------
+        float
+        """
+        if not np.isfinite(effect):
+            raise ParameterError(f"effect must be a finite number, got {effect!r}.")
+        return self._fitted_test().p_value(float(effect))

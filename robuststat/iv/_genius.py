@@ -19,6 +19,7 @@ from robuststat._core.linalg import solve_psd
 from robuststat._core.params import Check, in_range, is_bool, one_of, optional
 from robuststat._core.types import Array
 from robuststat.iv._base import EFFECT, IVEstimator
+from robuststat.iv._confset import AndersonRubin, ScoreSets
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._genius_moments import (
     GeniusParts,
@@ -45,7 +46,7 @@ _GRID = 401
 
 
 @shared_parameters
-class GENIUS(IVEstimator):
+class GENIUS(ScoreSets, IVEstimator):
     """Effect of a treatment from instruments that may all act on the outcome directly.
 
     The estimand is a constant effect. No instrument needs to satisfy exclusion; instead the spread
@@ -81,6 +82,8 @@ class GENIUS(IVEstimator):
     Attributes
     ----------
     {attributes}
+    conf_set_type_ : {"interval", "complement", "line", "empty", "union"}
+        Shape of the 95 % set of :meth:`score_confint`; not with "mult_outcome".
     j_statistic_, j_pvalue_ : float
         Over-identification test with J - 1 degrees of freedom; NaN with one instrument.
     strength_ : Bunch
@@ -99,7 +102,10 @@ class GENIUS(IVEstimator):
     treatment and Y - beta A given G is that of the two functions of U, whatever G does to the
     means. E(G|X) is linear. The correction of the moments for estimated nuisances, and the
     weighting by it, are derived here; the R package uses the covariance of the moments where its
-    inverse belongs, which makes its variance for several instruments wrong.
+    inverse belongs, which makes its variance for several instruments wrong. The set of
+    :meth:`score_confint` holds the effects at which the corrected moments are not rejected
+    (chi-squared with J degrees of freedom): it stays right when the heteroscedasticity is weak, and
+    is then not an interval. It is derived here.
 
     References
     ----------
@@ -158,6 +164,7 @@ class GENIUS(IVEstimator):
 
     def _fit(self, data: IVData) -> Self:
         self._refuse_contradictions(data)
+        self._forget_set()
         kind = variance_kind(self.vcov, data)
         parts = self._parts(data)
         if self.model == "mult_outcome":
@@ -179,6 +186,8 @@ class GENIUS(IVEstimator):
                 raw = linear_moments(r, s, data.clusters)
             fit = linear_gmm(raw, full, self.gmm, tol=self.tol, max_iter=self.max_iter)
             moments = u - fit.effect * v
+            self._test = score_test(full)
+            self.conf_set_type_ = self._test.invert(0.95).kind
         statistic, df = breusch_pagan(data)
         p = float(stats.chi2.sf(statistic, df))
         self.strength_ = Bunch(statistic=statistic, df=df, p_value=p)
@@ -204,6 +213,11 @@ class GENIUS(IVEstimator):
         self._store(result, data.rows)
         self._remember_effect()
         return self
+
+    def _forget_set(self) -> None:
+        """Drop the set of an earlier fit, which must not answer for this one."""
+        for name in ("_test", "conf_set_type_"):
+            self.__dict__.pop(name, None)
 
     def _refuse_contradictions(self, data: IVData) -> None:
         ends = self.bracket
@@ -269,6 +283,9 @@ class GENIUS(IVEstimator):
     ) -> dict[str, Any]:
         bp = self.strength_
         lines = [f"Model of the treatment: {parts.exposure}"]
+        if self.model != "mult_outcome":
+            found = self._test.invert(0.95).words()
+            lines.append(f"Score set of the effect, right when the spread is weak: {found}")
         glance: dict[str, Any] = {}
         if np.isfinite(fit.j_statistic):
             J = data.Z.shape[1]
@@ -304,6 +321,15 @@ class GENIUS(IVEstimator):
             ],
             "glance": glance,
         }
+
+
+def score_test(moments: LinearMoments) -> AndersonRubin:
+    """Test of every effect by the length of the moments at it."""
+    J = moments.u.size
+    size = np.array([np.trace(moments.covariance[:J, :J]), np.trace(moments.covariance[J:, J:])])
+    return AndersonRubin(
+        moments.u, moments.v, np.diag(size), moments.covariance / moments.n_obs, np.inf
+    )
 
 
 def exponential_gmm(

@@ -15,12 +15,11 @@ from robuststat._core.params import Check, any_of, in_range, optional
 from robuststat._core.types import Array
 from robuststat._results.tables import check_level
 from robuststat.iv._base import EFFECT, IVEstimator, refuse
-from robuststat.iv._confset import ConfidenceSet, anderson_rubin, quadratic_set
+from robuststat.iv._confset import ConfidenceSet, ScoreSets, anderson_rubin, quadratic_set
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import IVData, dropped_rows
 from robuststat.iv._linear import Partialled, ReducedForm, partial_out
 from robuststat.iv._strength import first_stage, strength_lines
-from robuststat.iv._tsls import ScoreSets
 from robuststat.result import InferenceResult
 
 

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.errors import ParameterError, warn
 from robuststat._core.params import Check, is_bool, one_of, optional
 from robuststat._core.types import Array
-from robuststat._results.tables import check_level
 from robuststat.iv._base import IVEstimator
-from robuststat.iv._confset import AndersonRubin, ConfidenceSet, anderson_rubin
+from robuststat.iv._confset import ConfidenceSet, ScoreSets, anderson_rubin
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import (
     ROBUST_KINDS,
@@ -42,51 +40,6 @@ METHODS = {
     "liml": "Limited-information maximum likelihood",
     "fuller": "Fuller's modified limited-information maximum likelihood",
 }
-
-
-class ScoreSets:
-    """Confidence sets by inverting a test, for estimators that keep what the test needs."""
-
-    _test: AndersonRubin
-    conf_set_type_: str
-
-    def _set(self, level: float) -> ConfidenceSet:
-        check_is_fitted(self, "conf_set_type_")
-        check_level(level)
-        return self._test.invert(level)
-
-    def score_confint(self, level: float = 0.95) -> pd.DataFrame:
-        """Anderson-Rubin confidence set, right however weak the instruments are.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-            Confidence level.
-
-        Returns
-        -------
-        DataFrame
-            ``conf_low conf_high``: one row for an interval, two for the complement of one,
-            (-inf, inf) for the whole line, no row when every effect is rejected.
-        """
-        return self._set(level).frame()
-
-    def test_effect(self, effect: float = 0.0) -> float:
-        """p-value of the Anderson-Rubin test that the effect has a given value.
-
-        Parameters
-        ----------
-        effect : float, default=0.0
-            Effect under the null hypothesis.
-
-        Returns
-        -------
-        float
-        """
-        check_is_fitted(self, "conf_set_type_")
-        if not np.isfinite(effect):
-            raise ParameterError(f"effect must be a finite number, got {effect!r}.")
-        return self._test.p_value(float(effect))
 
 
 @shared_parameters
