@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from robuststat._core.errors import ConvergenceWarning, DataError, warn
+from robuststat._core.linalg import solve_psd
 from robuststat._core.moments import stack_nuisance
 from robuststat._core.optim import newton
 from robuststat._core.types import Array
 from robuststat.iv._intake import IVData
+from robuststat.iv._linear import basis
 from robuststat.iv._logit import fit_nuisance
 
 
@@ -56,7 +58,7 @@ def residual_instruments(data: IVData) -> tuple[Array, Array]:
     """Return G minus its weighted least-squares projection on D, and the Gram matrix D'wD."""
     w, D = _weights(data), data.X
     gram = (D * w[:, None]).T @ D
-    coef = np.linalg.solve(gram, (D * w[:, None]).T @ data.Z)
+    coef = solve_psd(gram, (D * w[:, None]).T @ data.Z, data.covariates)
     return data.Z - D @ coef, gram
 
 
@@ -85,9 +87,9 @@ def additive_parts(data: IVData, link: str) -> GeniusParts:
 
     def corrected(r: Array) -> Array:
         # dmu/dGamma: the projection of e r on D, times Gt.
-        projected = data.X @ np.linalg.solve(gram, data.X.T @ (w * e * r))
+        projected = data.X @ solve_psd(gram, data.X.T @ (w * e * r))
         cross = (Gt * (w * fit.slope * r)[:, None]).T @ design
-        influence = design @ np.linalg.solve(information, cross.T)
+        influence = design @ solve_psd(information, cross.T)
         return product * r[:, None] - Gt * (w * projected)[:, None] - influence * (w * e)[:, None]
 
     words = "logit" if family == "logit" else "least squares"
@@ -110,6 +112,8 @@ def multiplicative_parts(data: IVData, tol: float, max_iter: int) -> GeniusParts
         )
     w = _weights(data)
     n, J = data.Z.shape
+    columns = np.hstack([data.X, data.Z]) * np.sqrt(w)[:, None]
+    basis(columns, (*data.covariates, *data.instruments), "instruments are collinear")
     Gt = data.Z - np.average(data.Z, axis=0, weights=w)
     scale = np.sqrt(np.average(Gt**2, axis=0, weights=w))
     H = Gt / scale

@@ -152,7 +152,9 @@ class IVSensitivity(ScoreSets, IVEstimator):
     With t and df of the instrument in the regression of y - null a on instrument and covariates,
     f = abs(t) / sqrt(df) and f* the critical value with df - 1, over sqrt(df - 1): the robustness
     value is (sqrt(F^4 + 4 F^2) - F^2) / 2 with F = f - f*, and the extreme one is
-    (f^2 - f*^2) / (1 + f^2) (Cinelli and Hazlett 2025). Errors are homoscedastic. The bound for
+    (f^2 - f*^2) / (1 + f^2) (Cinelli and Hazlett 2025). Errors are homoscedastic. The table shows
+    the effect with its delta-method standard error; ``conf_int_``, ``pvalue_`` and
+    :meth:`score_confint` are those of the Anderson-Rubin test. The bound for
     a multiple k other than 1 of a benchmark follows from the regression theory; it has not been
     compared with another program.
 

@@ -60,10 +60,14 @@ class Products:
             self.ZZ - other.ZZ, self.Zy - other.Zy, self.Za - other.Za, self.n_obs - other.n_obs
         )
 
-    def loss(self, alpha: Array, effect: float) -> float:
-        """Squared length of the part of y - Z alpha - a effect that the instruments explain."""
-        left = self.Zy - self.ZZ @ alpha - self.Za * effect
-        return float(left @ np.linalg.lstsq(self.ZZ, left, rcond=None)[0])
+    def loss(self, alpha: Array, effect: Array) -> Array:
+        """Squared length (m,) of what the instruments explain of y - Z alpha - a effect.
+
+        ``alpha`` (m, J) and ``effect`` (m,) hold m candidates.
+        """
+        left = self.Zy[:, None] - self.ZZ @ alpha.T - np.outer(self.Za, effect)
+        solved = np.linalg.lstsq(self.ZZ, left, rcond=None)[0]
+        return np.asarray(np.einsum("jm,jm->m", left, solved))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,11 @@ class LassoPath:
     alpha: Array
     effect: Array
 
-    def at(self, penalty: float) -> tuple[Array, float]:
-        """Direct effects and effect at a penalty."""
-        order = slice(None, None, -1)
-        knots = self.penalty[order]
-        alpha = [np.interp(penalty, knots, column[order]) for column in self.alpha.T]
-        return np.array(alpha), float(np.interp(penalty, knots, self.effect[order]))
+    def at(self, penalty: Array) -> tuple[Array, Array]:
+        """Direct effects (m, J) and effects (m,) at some penalties (m,)."""
+        knots = self.penalty[::-1]
+        alpha = [np.interp(penalty, knots, column[::-1]) for column in self.alpha.T]
+        return np.column_stack(alpha), np.asarray(np.interp(penalty, knots, self.effect[::-1]))
 
 
 def lasso_path(products: Products) -> LassoPath:
@@ -127,7 +130,7 @@ def cross_validate(whole: Products, folds: list[Products], grid: Array) -> tuple
         train = whole.minus(test)
         path = lasso_path(train)
         scale = np.sqrt(train.n_obs / whole.n_obs)
-        errors[k] = [test.loss(*path.at(float(lam * scale))) / test.n_obs for lam in grid]
+        errors[k] = test.loss(*path.at(grid * scale)) / test.n_obs
     return errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(len(folds))
 
 
@@ -241,7 +244,8 @@ class SisVIVE(SelectionEstimator):
             self.cv_, self.lam_ = self._choose(whole, folds, path)
         else:
             self.lam_ = float(self.lam)
-        alpha, effect = path.at(self.lam_)
+        (alpha,), (effect,) = path.at(np.array([self.lam_]))
+        effect = float(effect)
         self.direct_effect_ = pd.Series(alpha, index=list(data.instruments), name="direct_effect")
         self.valid_set_ = [int(j) for j in np.flatnonzero(alpha == 0)]
         self.relevant_ = list(range(J))

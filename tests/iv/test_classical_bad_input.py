@@ -35,6 +35,7 @@ def make_frame():
     f["three"] = (np.arange(N) % 3).astype(float)
     noise = rng.normal(size=N)
     f["a"] = f[["z1", "z2", "z3"]].sum(axis=1) + 2 * f["b"] * (1 + noise) + noise
+    f["not_b"] = 1 - f["b"]
     f["y"] = f["a"] + f["x1"] + rng.normal(size=N)
     f["w"], f["g"], f["one"] = rng.uniform(1, 2, N), np.arange(N) // 4, 1.0
     f["word"] = np.array(["u", "v"])[np.arange(N) % 2]
@@ -403,6 +404,20 @@ def at_the_edge():
         lambda: run(GENIUS("mult_exposure")),
         ParameterError,
         "model='mult_exposure' takes no covariates, but there are 2",
+    ),
+    (
+        "collinear instruments of a multiplicative exposure",
+        lambda: run(
+            GENIUS("mult_exposure"), X=None, treatment=np.exp(F["a"]), instruments=["b", "not_b"]
+        ),
+        CollinearityError,
+        "instruments are collinear: column 'not_b' is a linear combination",
+    ),
+    (
+        "collinear instruments",
+        lambda: run(GENIUS(), instruments=["b", "not_b"]),
+        CollinearityError,
+        "model of the treatment: the design is collinear: column 'not_b'",
     ),
     (
         "link with a multiplicative exposure",
