@@ -247,11 +247,9 @@ class SisVIVE(SelectionEstimator):
         (alpha,), (effect,) = path.at(np.array([self.lam_]))
         effect = float(effect)
         self.direct_effect_ = pd.Series(alpha, index=list(data.instruments), name="direct_effect")
+        # One instrument at least is left: the path ends with J - 1 direct effects.
         self.valid_set_ = [int(j) for j in np.flatnonzero(alpha == 0)]
         self.relevant_ = list(range(J))
-        if not self.valid_set_:
-            self._fail(data, f"every instrument has a direct effect at the penalty {self.lam_:g}")
-            return self
         self._store(self._post_selection(data, part, kind, effect), data.rows)
         self._remember_effect()
         self.ate_ = effect

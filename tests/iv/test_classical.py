@@ -19,6 +19,7 @@ from robuststat import (
     IdentificationError,
     IVSensitivity,
     OverlapWarning,
+    ParameterError,
     PlausiblyExogenousIV,
     SisVIVE,
     TwoStageLeastSquares,
@@ -591,6 +592,33 @@ def test_multiplicative_outcome_is_estimated_on_the_log_scale():
     assert abs(two.ate_ - est.ate_) < est.std_error_[0]
 
 
+def test_score_set_of_one_equation():
+    """Its ends are where n g' S^-1 g meets the quantile; the estimate, where g = 0, is inside."""
+    est = fit(GENIUS())
+    ((low, high),) = est.score_confint().to_numpy()
+    assert est.conf_set_type_ == "interval"
+    assert low < est.ate_ < high
+    assert_allclose([est.test_effect(low), est.test_effect(high)], 0.05, rtol=1e-6)
+    assert_allclose(est.test_effect(est.ate_), 1)
+    data = make_genius(n=4000, model="mult_outcome", random_state=0)
+    roles = {"treatment": data.treatment, "instruments": data.instruments}
+    # The set of an earlier fit does not answer for a later one.
+    est.set_params(model="mult_outcome").fit(None, data.y, **roles)
+    with pytest.raises(ParameterError, match=r"keeps no score test here.*Use confint\(\)"):
+        est.score_confint()
+
+
+@pytest.mark.filterwarnings("ignore:The spread of the treatment:UserWarning")
+def test_exposure_model_without_solution_is_said():
+    rng = np.random.default_rng(0)
+    z = (rng.random(N) < 0.5).astype(float)
+    a = z * rng.exponential(size=N)
+    y = a + rng.normal(size=N)
+    with pytest.warns(ConvergenceWarning, match="multiplicative exposure model: no convergence"):
+        est = GENIUS("mult_exposure").fit(None, y, treatment=a, instruments=z)
+    assert "multiplicative exposure model: no convergence" in str(est.summary())
+
+
 # Average effect with a valid instrument.
 
 
@@ -740,3 +768,49 @@ def test_compare_with_estimators_of_ones_own():
     assert list(same.results)[1:] == ["TwoStageLeastSquares", "TwoStageLeastSquares 2"]
     binary = compare_iv(data[["x1", "x2"]], data["y"], treatment=data["b"], instruments=data["z"])
     assert list(binary.results) == ["least squares", "2SLS", "ValidIVATE", "GENIUS"]
+
+
+def test_compare_lists_estimators_without_an_answer():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(1000, 4))
+    a = Z.sum(axis=1) + rng.normal(size=1000)
+    y = a + Z @ np.array([0.0, 1.0, 2.0, 4.0]) + rng.normal(size=1000)
+    found = compare_iv(None, y, treatment=a, instruments=Z, estimators=[CIIV, TwoStageLeastSquares])
+    assert list(found.results) == ["least squares", "TwoStageLeastSquares"]
+    assert found.notes[0].startswith("CIIV: CIIV has no estimate: no two instruments agree")
+    html = found._repr_html_()
+    assert "least squares" in html
+    assert repr(found) == str(found)
+
+
+# Designs.
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [("additive", 2 / 3), ("binary", 0.16 / 3), ("mult_exposure", 1 / 3)]
+)
+def test_designs_confound_alike_whatever_the_instruments(model, expected):
+    """cov(E(a|G, u), 2 u | G) is the same for all G; exp(-.5 s / J) times a for the exposure."""
+    n = 400_000
+    data = make_genius(n, 2, model=model, random_state=0)
+    m = data.instruments.mean(axis=1)
+    a = data.treatment * (np.exp(-1.5 * m) if model == "mult_exposure" else 1)
+    rest = data.y - data.treatment
+    for level in (0.0, 0.5, 1.0):
+        rows = m == level
+        x, r = a[rows] - a[rows].mean(), rest[rows] - rest[rows].mean()
+        product = x * r
+        assert abs(product.mean() - expected) < 4.5 * product.std() / np.sqrt(rows.sum())
+
+
+def test_design_of_many_instruments():
+    data = make_many_iv(400_000, 3, 1, heteroscedastic=True, random_state=0)
+    Z = np.column_stack([data.instruments, data.X])
+    first = np.linalg.lstsq(Z, data.treatment, rcond=None)[0]
+    assert_allclose(first, [0.3, 0.3, 0.3, 0.3, 0], atol=0.01)
+    u = data.y - data.treatment - Z @ [0.4, 0, 0, 0, 0.5]
+    assert_allclose(np.linalg.lstsq(Z, u, rcond=None)[0], 0, atol=0.01)
+    assert_allclose(np.var(u), 1, atol=0.02)
+    wanted = 0.6 * np.mean(np.sqrt((1 + Z[:, 2] ** 2) / 2))
+    assert_allclose(np.mean(u * (data.treatment - Z @ first)), wanted, atol=0.01)
+    assert data.valid == [1, 2]
