@@ -258,6 +258,8 @@ class GENIUS(ScoreSets, IVEstimator):
 
     def _warn(self, data: IVData, parts: GeniusParts, fit: EffectFit) -> list[str]:
         notes = list(parts.notes)
+        if data.clusters is not None:
+            notes.append("the Breusch-Pagan test takes rows for independent, whatever the clusters")
         if not fit.converged:
             note = f"the effect had not settled after {fit.n_iter} updates of the weights"
             warn(f"{note}. Raise max_iter, or use gmm='two-step'.", ConvergenceWarning)

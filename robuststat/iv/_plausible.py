@@ -23,11 +23,12 @@ from robuststat.iv._base import EFFECT, IVEstimator
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import ROBUST_KINDS, IVData, dropped_rows, independence, variance_kind
 from robuststat.iv._linear import Partialled, k_class, k_class_vcov, partial_out
-from robuststat.iv._strength import first_stage, strength_lines
+from robuststat.iv._strength import first_stage, strength_lines, warn_weak
 from robuststat.result import InferenceResult
 
 # 2^12 corners of a box are looked at one by one.
 _MAX_INSTRUMENTS = 12
+_ADVICE = "Read the Anderson-Rubin set of TwoStageLeastSquares, not this table."
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class PlausiblyExogenousIV(IVEstimator):
         self._refuse_other_options()
         part = partial_out(data)
         self.strength_, _ = first_stage(part, kind)
+        warn_weak(self.strength_, "use score_confint() of TwoStageLeastSquares")
         self._path = effect_along_violation(part, kind)
         self.breakdown_ = breakdown(self._path, 0.95)
         if self.method == "uci":
@@ -291,7 +293,7 @@ class PlausiblyExogenousIV(IVEstimator):
             for name, a, b in zip(data.instruments, low, high, strict=True)
         )
         leading = [
-            *strength_lines(self.strength_),
+            *strength_lines(self.strength_, _ADVICE),
             f"Direct effects g allowed: {ranges}",
             f"Union of the 95 % intervals of the effect: [{union[0]:.4g}, {union[1]:.4g}]",
         ]
@@ -311,7 +313,7 @@ class PlausiblyExogenousIV(IVEstimator):
         gam = np.vstack([m, rest])
         sd = ", ".join(f"{v:.4g}" for v in np.sqrt(np.diag(omega)))
         leading = [
-            *strength_lines(self.strength_),
+            *strength_lines(self.strength_, _ADVICE),
             f"Direct effects g: normal, mean {', '.join(f'{v:.4g}' for v in mu)}, standard "
             f"deviation {sd}",
         ]

@@ -19,7 +19,7 @@ from robuststat.iv._confset import ConfidenceSet, ScoreSets, anderson_rubin, qua
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import IVData, dropped_rows
 from robuststat.iv._linear import Partialled, ReducedForm, partial_out
-from robuststat.iv._strength import first_stage, strength_lines
+from robuststat.iv._strength import first_stage, strength_lines, warn_weak
 from robuststat.result import InferenceResult
 
 
@@ -210,6 +210,7 @@ class IVSensitivity(ScoreSets, IVEstimator):
             )
         part = partial_out(data)
         self.strength_, form = first_stage(part, "iid")
+        warn_weak(self.strength_, "use score_confint()")
         self._test = anderson_rubin(part, "iid")
         self._df = float(form.df_resid)
         if self._df < 2:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 from sklearn.utils import Bunch
 
+from robuststat._core.errors import warn
 from robuststat._core.vcov import meat, sandwich, small_sample
 from robuststat.iv._linear import Partialled, ReducedForm, reduced_form
 from robuststat.report import format_p
@@ -55,7 +56,9 @@ def strength(part: Partialled, form: ReducedForm, level: float = 0.95) -> Bunch:
     )
 
 
-def strength_lines(found: Bunch) -> list[str]:
+def strength_lines(
+    found: Bunch, advice: str = "Read the Anderson-Rubin set, not the table."
+) -> list[str]:
     """First stage in words, with a warning when it is weak."""
     denominator = f", {found.df_denom:.6g}" if np.isfinite(found.df_denom) else ""
     lines = [
@@ -64,11 +67,17 @@ def strength_lines(found: Bunch) -> list[str]:
         f"{found.partial_r2:.4f}"
     ]
     if found.effective_f < WEAK_F:
-        lines.append(
-            f"WEAK INSTRUMENTS: effective F below {WEAK_F:g}. Read the Anderson-Rubin set, not "
-            "the table."
-        )
+        lines.append(f"WEAK INSTRUMENTS: effective F below {WEAK_F:g}. {advice}")
     return lines
+
+
+def warn_weak(found: Bunch, advice: str) -> None:
+    """Warn when the first stage is too weak for the usual intervals."""
+    if found.effective_f < WEAK_F:
+        warn(
+            f"Weak instruments: effective F {found.effective_f:.2f} (below {WEAK_F:g}). Standard "
+            f"errors and intervals are unreliable; {advice}."
+        )
 
 
 def exogeneity_test(part: Partialled, kind: str) -> WaldTest | None:

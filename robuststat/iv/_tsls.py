@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from robuststat._core.errors import ParameterError, warn
+from robuststat._core.errors import ParameterError
 from robuststat._core.params import Check, is_bool, one_of, optional
 from robuststat._core.types import Array
 from robuststat.iv._base import IVEstimator
@@ -31,7 +31,7 @@ from robuststat.iv._linear import (
     liml_kappa,
     partial_out,
 )
-from robuststat.iv._strength import WEAK_F, exogeneity_test, first_stage, strength_lines
+from robuststat.iv._strength import exogeneity_test, first_stage, strength_lines, warn_weak
 from robuststat.report import format_p
 from robuststat.result import InferenceResult, WaldTest
 
@@ -152,11 +152,7 @@ class TwoStageLeastSquares(ScoreSets, IVEstimator):
             test.p_value,
             test.df,
         )
-        if self.strength_.effective_f < WEAK_F:
-            warn(
-                f"Weak instruments: effective F {self.strength_.effective_f:.2f} (below "
-                f"{WEAK_F:g}). Standard errors and intervals are unreliable; use score_confint()."
-            )
+        warn_weak(self.strength_, "use score_confint()")
         result = InferenceResult(
             estimate=fit.coef,
             vcov=variance.matrix,

@@ -10,7 +10,14 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.design import new_design_matrix
-from robuststat._core.errors import DataError, IdentificationError, OverlapWarning, RoleError, warn
+from robuststat._core.errors import (
+    DataError,
+    IdentificationError,
+    OverlapWarning,
+    ParameterError,
+    RoleError,
+    warn,
+)
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import Check, in_range, is_bool, one_of, optional
 from robuststat._core.types import Array
@@ -18,12 +25,15 @@ from robuststat._core.vcov import meat, sandwich
 from robuststat.iv._base import EFFECT, IVEstimator
 from robuststat.iv._doc import shared_parameters
 from robuststat.iv._intake import IVData, binary_values, dropped_rows, independence, variance_kind
+from robuststat.iv._linear import partial_out
+from robuststat.iv._strength import first_stage, strength_lines, warn_weak
 from robuststat.iv._valid_scores import ValidNuisances, fit_valid, influence, stacked_scores
 from robuststat.result import InferenceResult
 
 # Fitted probabilities of the instrument below this, or above one minus it, are called extreme.
 _EXTREME = 0.01
 _SMALL_GAP = 0.02
+_ADVICE = "Read the Anderson-Rubin set of TwoStageLeastSquares, not this table."
 
 
 @shared_parameters
@@ -55,8 +65,8 @@ class ValidIVATE(IVEstimator):
     effect_coef_ : ndarray of shape (k,)
         Coefficients of delta(X), in the order of the design.
     strength_ : Bunch
-        ``mean_gap`` and ``min_abs_gap`` of E(A|Z=1,X) - E(A|Z=0,X), and ``share_negative``, the
-        share of rows where it is negative.
+        First stage, as in :class:`TwoStageLeastSquares`; ``mean_gap`` and ``min_abs_gap`` of
+        E(A|Z=1,X) - E(A|Z=0,X), and ``share_negative``, the share of rows where it is negative.
 
     See Also
     --------
@@ -118,12 +128,13 @@ class ValidIVATE(IVEstimator):
         self.missing = missing
 
     def _fit(self, data: IVData) -> Self:
-        kinds = {"sandwich": "HC0", "eif": "HC0", "cluster": "CR0", None: None}
-        kind = variance_kind(kinds[self.vcov], data)
+        kind = self._variance_kind(data)
         z = self._instrument(data)
         basis = data.X if self.effect_model == "linear" else np.ones((data.n_obs, 1))
+        first, _ = first_stage(partial_out(data), kind)
         fit = fit_valid(data, z, basis)
-        self._check_gap(fit)
+        warn_weak(first, "use score_confint() of TwoStageLeastSquares")
+        self._check_gap(fit, first)
         stack = stacked_scores(data, z, fit)
         values = influence(stack, eif=self.vcov == "eif")
         k = values.shape[1]
@@ -154,6 +165,16 @@ class ValidIVATE(IVEstimator):
         self._remember_effect()
         return self
 
+    def _variance_kind(self, data: IVData) -> str:
+        if self.vcov in ("sandwich", "eif") and data.clusters is not None:
+            raise ParameterError(
+                f"vcov={self.vcov!r} ignores clusters, which were given. Use vcov='cluster', or "
+                "leave clusters out."
+            )
+        if self.vcov == "cluster" and data.clusters is None:
+            raise ParameterError("vcov='cluster' needs clusters=. Pass them, or use 'sandwich'.")
+        return variance_kind(None, data)
+
     def _instrument(self, data: IVData) -> Any:
         if data.Z.shape[1] != 1:
             raise RoleError(
@@ -169,10 +190,11 @@ class ValidIVATE(IVEstimator):
             raise DataError("ValidIVATE needs an intercept: write no '- 1' in the formula.")
         return z
 
-    def _check_gap(self, fit: ValidNuisances) -> None:
+    def _check_gap(self, fit: ValidNuisances, first: Bunch) -> None:
         gap = fit.arms[1].mean - fit.arms[0].mean
         smallest = float(np.abs(gap).min())
         self.strength_ = Bunch(
+            **first,
             mean_gap=float(gap.mean()),
             min_abs_gap=smallest,
             share_negative=float((gap < 0).mean()),
@@ -224,8 +246,9 @@ class ValidIVATE(IVEstimator):
         return {
             **dropped_rows(data),
             "leading": [
+                *strength_lines(found, _ADVICE),
                 f"The instrument {data.instruments[0]} moves the treatment by {found.mean_gap:.4f} "
-                f"on average (smallest in absolute value {found.min_abs_gap:.4f})"
+                f"on average (smallest in absolute value {found.min_abs_gap:.4f})",
             ],
             "lines": [
                 f"Models: instrument logit; treatment {'logit' if binary else 'linear'} in each "

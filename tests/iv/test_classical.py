@@ -306,6 +306,12 @@ def test_weak_instruments_are_said():
     assert "WEAK INSTRUMENTS" in str(est.summary())
     assert est.conf_set_type_ == "line"
     assert_allclose(est.score_confint(), [[-np.inf, np.inf]])
+    for other in (PlausiblyExogenousIV(), IVSensitivity()):
+        with pytest.warns(UserWarning, match="Weak instruments: effective F"):
+            assert "WEAK INSTRUMENTS" in str(fit(other, data).summary())
+    weak = data.assign(z=(z > 0).astype(float))
+    with pytest.warns(UserWarning, match="use score_confint.. of TwoStageLeastSquares"):
+        assert "WEAK INSTRUMENTS" in str(fit(ValidIVATE(), weak, X=None).summary())
 
 
 # Invariances.
@@ -657,6 +663,7 @@ def test_instrument_that_works_both_ways():
 
 
 @pytest.mark.filterwarnings("ignore:The difference that the instrument:UserWarning")
+@pytest.mark.filterwarnings("ignore:Weak instruments:UserWarning")
 def test_separated_instrument_is_refitted_with_a_penalty():
     data = frame().assign(z=lambda d: (d["x1"] > 0).astype(float))
     with (

@@ -347,7 +347,13 @@ def test_intake_and_two_stage_least_squares(call, error, match):
         "clusters ignored",
         lambda: run(ValidIVATE(vcov="eif"), clusters="g"),
         ParameterError,
-        "ignores clusters",
+        "vcov='eif' ignores clusters, which were given. Use vcov='cluster'",
+    ),
+    (
+        "clusters needed",
+        lambda: run(ValidIVATE(vcov="cluster")),
+        ParameterError,
+        r"vcov='cluster' needs clusters=\. Pass them, or use 'sandwich'",
     ),
 )
 def test_valid_instrument(call, error, match):
