@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -136,8 +136,4 @@ class IVEstimator(InferenceEstimator):
 def refuse(role: str, value: Any, why: str) -> None:
     """Refuse a role that would have no effect."""
     if value is not None:
-        _refuse_role(role, why)
-
-
-def _refuse_role(role: str, why: str) -> NoReturn:
-    raise ParameterError(f"{role} was given, but {why}. Leave it out.")
+        raise ParameterError(f"{role} was given, but {why}. Leave it out.")

@@ -373,7 +373,8 @@ def exponential_gmm(
         beta = smallest_in(lambda t: float(table.g(t) @ W @ table.g(t)), grid)
         steps = 1 if method == "two-step" else max_iter
         converged = method == "two-step"
-        for n_iter in range(1, steps + 1):  # noqa: B007 (reported)
+        for step in range(steps):
+            n_iter = step + 1
             W = solve_psd(at(beta)[0].moment_covariance(0.0), np.eye(J))
             old = beta
             beta = smallest_in(lambda t, W=W: float(table.g(t) @ W @ table.g(t)), grid)  # type: ignore[misc]

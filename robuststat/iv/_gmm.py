@@ -118,7 +118,8 @@ def linear_gmm(
     if u.size > 1:
         steps = 1 if method == "two-step" else max_iter
         converged = method == "two-step"
-        for n_iter in range(1, steps + 1):  # noqa: B007 (reported)
+        for step in range(steps):
+            n_iter = step + 1
             old, beta = beta, weighted_effect(u, v, weighting.moment_covariance(beta))
             if abs(beta - old) <= tol * (1.0 + abs(beta)):
                 converged = True
