@@ -16,9 +16,22 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from robuststat.base import InferenceEstimator
-from robuststat.iv import InvalidIVATE, InvalidIVDML, SelectiveInvalidIVDML
+from robuststat.iv import (
+    CIIV,
+    GENIUS,
+    TSHT,
+    InvalidIVATE,
+    InvalidIVDML,
+    IVSensitivity,
+    PlausiblyExogenousIV,
+    SelectiveInvalidIVDML,
+    SisVIVE,
+    TwoStageLeastSquares,
+    ValidIVATE,
+)
 from robuststat.simulation import (
     make_invalid_iv,
+    make_many_iv,
     make_surrogate_linear,
     make_surrogate_logit,
 )
@@ -75,6 +88,56 @@ def _invalid_iv_data(seed: int, options: Mapping[str, Any] | None = None) -> Bun
         outcome="y",
         roles={"treatment": "a", "instruments": "z"},
         options=dict(options or {}),
+    )
+
+
+def _instrument_data(seed: int, n_instruments: int, options: Mapping[str, Any]) -> Bunch:
+    rng = np.random.default_rng(seed)
+    data = make_many_iv(
+        n=400, n_instruments=n_instruments, n_invalid=0, strength=0.7, random_state=rng
+    )
+    frame = pd.concat([data.X, data.instruments], axis=1)
+    frame["x3"] = rng.normal(size=400)
+    frame["a"] = data.treatment
+    if n_instruments == 1:
+        # A binary instrument that also changes the spread of the treatment.
+        frame["z1"] = (frame["z1"] > 0).astype(float)
+        frame["a"] += 2.0 * frame["z1"] * (1.0 + rng.normal(size=400))
+    frame["y"] = data.y + frame["a"]
+    names = [f"z{j + 1}" for j in range(n_instruments)]
+    return Bunch(
+        frame=frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={"treatment": "a", "instruments": names if n_instruments > 1 else "z1"},
+        options=dict(options),
+    )
+
+
+def _instruments_that_work(n_instruments: int, binary: bool, role: str, X: Any, y: Any) -> Any:
+    n = X.shape[0]
+    draws = np.random.default_rng(0).normal(size=(n, 4))
+    Z = draws[:, :n_instruments]
+    if binary:
+        Z = (np.arange(n)[:, None] % 2).astype(np.float64)
+    return Z if role == "instruments" else np.asarray(2.0 * Z.sum(axis=1) + draws[:, 3])
+
+
+def _classical(
+    *,
+    several: bool = False,
+    binary: bool = False,
+    options: Mapping[str, Any] | None = None,
+    not_applicable: dict[str, str] | None = None,
+    expected: dict[str, str] | None = None,
+) -> Example:
+    """Estimators with numeric treatments; those that compare instruments need several."""
+    return Example(
+        partial(_instrument_data, n_instruments=4 if several else 1, options=options or {}),
+        ({},),
+        partial(_instruments_that_work, 3 if several else 1, binary),
+        not_applicable=not_applicable or {},
+        expected=_COLLINEAR | (expected or {}),
     )
 
 
@@ -148,6 +211,7 @@ _CANDIDATES = {
     "confounding": [LinearRegression(), DummyRegressor()],
 }
 _DUMMIES = {name: [DummyRegressor()] for name in _CANDIDATES} | {"effect": ["constant"]}
+_UNWEIGHTED = "it is about unweighted regressions and refuses sample_weight"
 EXAMPLES: dict[type[InferenceEstimator], Example] = {
     DSLRegressor: Example(_LINEAR, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
     DSLClassifier: Example(_LOGIT, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
@@ -163,6 +227,32 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
         _TINY | {_EQUIVALENCE: _FOLDS},
     ),
+    TwoStageLeastSquares: _classical(),
+    ValidIVATE: _classical(binary=True),
+    GENIUS: _classical(),
+    PlausiblyExogenousIV: _classical(),
+    IVSensitivity: _classical(
+        not_applicable={"check_weights_duplicate_rows": _UNWEIGHTED},
+        expected=dict.fromkeys(
+            (
+                "check_sample_weights_pandas_series",
+                "check_sample_weights_not_an_array",
+                "check_sample_weights_list",
+                "check_sample_weights_shape",
+                "check_sample_weights_not_overwritten",
+            ),
+            _UNWEIGHTED,
+        ),
+    ),
+    TSHT: _classical(
+        several=True,
+        not_applicable={
+            "check_weights_duplicate_rows": "its second step weights by an estimated variance, in "
+            "which weights are squared"
+        },
+    ),
+    CIIV: _classical(several=True),
+    SisVIVE: _classical(several=True, options={"lam": 2.0}),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
         ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),

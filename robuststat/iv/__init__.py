@@ -28,24 +28,52 @@ simulation [D]; none is quoted as a theorem of that paper.
      vbar = pi v_1 + (1 - pi) v_0, m = h + beta p. Inverting the test of E(f_N - t f_D) = 0 gives a
      set that is right however weak the heteroscedasticity: interval, complement of one, or line.
 2.8a [D] The effect that imposes exclusion (Wang and Tchetgen Tchetgen 2018): the comparison.
+2.8b  GENIUS: (G - E(G|X)) (A - E(A|G, X)) (Y - beta A); [D] moments corrected for what is estimated
+      inside them weight the equations, so that the over-identification statistic is chi-squared.
+2.8c  Plausibly exogenous: union of intervals (UCI) and local-to-zero (LTZ). [D] The ends of the
+      interval are concave and convex in the direct effects: corners suffice. [D] Breakdown value.
+2.8d  Sensitivity to omitted variables: robustness values and adjusted Anderson-Rubin sets.
+2.8e  TSHT: votes among instruments; largest cliques.
+2.8f  CIIV: intervals shrink until the largest group passes its over-identification test.
+2.8g  SisVIVE: lasso on direct effects, from second moments.
+2.8h  k-class estimators, first-stage strength, over-identification, exogeneity.
 2.9  [D] Exposures that are not binary have a model of their own for v_z; instruments that are not
      binary allow the overlap effect with Z - pi replaced by Z - E(Z|X), for a constant effect.
 """
 
 from __future__ import annotations
 
+from robuststat.iv._ciiv import CIIV
+from robuststat.iv._compare import IVComparison, compare_iv
 from robuststat.iv._dml import InvalidIVDML
+from robuststat.iv._genius import GENIUS
 from robuststat.iv._guardrails import (
     OneSidedNoncomplianceWarning,
     WeakHeteroscedasticityWarning,
 )
 from robuststat.iv._invalid import InvalidIVATE
+from robuststat.iv._plausible import PlausiblyExogenousIV
 from robuststat.iv._selective import SelectiveInvalidIVDML
+from robuststat.iv._sensitivity import IVSensitivity
+from robuststat.iv._sisvive import SisVIVE
+from robuststat.iv._tsht import TSHT
+from robuststat.iv._tsls import TwoStageLeastSquares
+from robuststat.iv._valid import ValidIVATE
 
 __all__ = [
+    "CIIV",
+    "GENIUS",
+    "TSHT",
+    "IVComparison",
+    "IVSensitivity",
     "InvalidIVATE",
     "InvalidIVDML",
     "OneSidedNoncomplianceWarning",
+    "PlausiblyExogenousIV",
     "SelectiveInvalidIVDML",
+    "SisVIVE",
+    "TwoStageLeastSquares",
+    "ValidIVATE",
     "WeakHeteroscedasticityWarning",
+    "compare_iv",
 ]

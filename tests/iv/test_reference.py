@@ -28,7 +28,7 @@ def stored():
 
 @cache
 def table(name):
-    return pd.read_csv(FOLDER / f"{name}.csv")
+    return pd.read_csv(FOLDER / f"{name}.csv.gz")
 
 
 def fit(name, **options):
