@@ -373,7 +373,8 @@ def scatterplot(
     floor = float(positive.min()) if positive.size else 1.0
     at = np.maximum(x, floor)
     inside = (y >= low) & (y <= high)
-    dots: dict[str, Any] = {"color": "0.6", "linestyle": "none", "markersize": 3, "zorder": 1}
+    dots: dict[str, Any] = {"color": "0.6", "linestyle": "none", "zorder": 1}
+    dots["markersize"] = 7 if len(x) < 200 else 3
     ax.plot(at[inside], y[inside], ".", alpha=min(1.0, 60.0 / np.sqrt(len(x))), **dots)
     for outside, side, arrow in ((y > high, high, "^"), (y < low, low, "v")):
         ax.plot(at[outside], np.full(int(outside.sum()), side), arrow, clip_on=False, **dots)
@@ -390,6 +391,8 @@ def scatterplot(
             zorder=3,
         )
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}" if at.max() < 10.0 * at.min() else "")
     ax.set_ylim(low, high)
     n_outside = int((~inside).sum())
     ax.set_xlabel(xlabel if n_outside == 0 else f"{xlabel}; {n_outside:,} points off the scale")

@@ -27,11 +27,15 @@ from sklearn.preprocessing import SplineTransformer
 from threadpoolctl import threadpool_limits
 
 from robuststat import (
+    GENIUS,
     InvalidIVATE,
     InvalidIVDML,
     OneSidedNoncomplianceWarning,
     SelectiveInvalidIVDML,
+    TwoStageLeastSquares,
+    ValidIVATE,
     WeakHeteroscedasticityWarning,
+    compare_iv,
 )
 from robuststat.plot import coefplot
 from robuststat.simulation import make_invalid_iv, monte_carlo
@@ -189,6 +193,27 @@ study.table.set_index("term")[
 
 # %%
 fit.score_confint()
+
+# %% [markdown]
+# ## On one table
+#
+# `compare_iv` puts estimators with different assumptions side by side. The first three assume no
+# confounding or no direct effect; `GENIUS` allows for a direct effect that does not depend on
+# covariates, when the effect of the exposure is the same for all.
+
+# %%
+together = compare_iv(
+    data.X,
+    data.y,
+    **roles,
+    estimators={
+        "two-stage least squares": TwoStageLeastSquares(),
+        "ValidIVATE": ValidIVATE(),
+        "GENIUS": GENIUS(),
+        "InvalidIVATE": InvalidIVATE(),
+    },
+)
+together.table.set_index("estimator")[["estimate", "std_error", "conf_low", "conf_high"]].round(3)
 
 # %% [markdown]
 # ## Machine learners, and which of them
