@@ -15,6 +15,7 @@ __version__ = version("robuststat")
 # public name -> module that defines it
 _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
+    "CIIV": "robuststat.iv",
     "CollinearityError": _ERRORS,
     "DSLBlackBox": "robuststat.surrogate",
     "DSLClassifier": "robuststat.surrogate",
@@ -23,23 +24,36 @@ _EXPORTS: dict[str, str] = {
     "DSLRegressor": "robuststat.surrogate",
     "DataError": _ERRORS,
     "DroppedRowsWarning": _ERRORS,
+    "GENIUS": "robuststat.iv",
+    "IVSensitivity": "robuststat.iv",
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "InvalidIVATE": "robuststat.iv",
+    "InvalidIVDML": "robuststat.iv",
     "LabelPlan": "robuststat.surrogate",
+    "OneSidedNoncomplianceWarning": "robuststat.iv",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
+    "PlausiblyExogenousIV": "robuststat.iv",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
+    "SelectiveInvalidIVDML": "robuststat.iv",
+    "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
+    "TSHT": "robuststat.iv",
+    "TwoStageLeastSquares": "robuststat.iv",
+    "ValidIVATE": "robuststat.iv",
     "WaldTest": "robuststat.result",
+    "WeakHeteroscedasticityWarning": "robuststat.iv",
     "aggregate_units": "robuststat.surrogate",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
+    "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

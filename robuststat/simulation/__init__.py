@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from robuststat.simulation._iv import make_invalid_iv, make_weak_iv
+from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
 from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
 from robuststat.simulation._surrogate import (
@@ -15,10 +17,14 @@ from robuststat.simulation._surrogate import (
 __all__ = [
     "MonteCarloResult",
     "draw_labels",
+    "make_genius",
+    "make_invalid_iv",
+    "make_many_iv",
     "make_predicted_covariate",
     "make_surrogate_linear",
     "make_surrogate_logit",
     "make_surrogate_poisson",
     "make_surrogate_prevalence",
+    "make_weak_iv",
     "monte_carlo",
 ]

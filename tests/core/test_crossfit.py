@@ -374,6 +374,25 @@ def test_weights_go_only_to_learners_that_take_them():
     assert_allclose(fit.predictions["ignores"][0, test], target[train].mean(), rtol=RTOL)
 
 
+def test_weights_reach_the_last_step_of_a_pipeline():
+    weights = rng(9).uniform(0.1, 5.0, size=60)
+
+    def piped(learner):
+        return make_pipeline(StandardScaler(), learner)
+
+    tasks = [
+        task(LinearRegression(), name="bare", weights=weights),
+        task(piped(LinearRegression()), name="piped", weights=weights),
+        task(piped(LinearRegression()), name="unweighted"),
+        task(piped(KNeighborsRegressor(3)), name="takes none", weights=weights),
+    ]
+    _, fit = run(tasks, cv=3)
+    found = fit.predictions
+    assert_allclose(found["piped"], found["bare"], rtol=RTOL)
+    assert np.abs(found["unweighted"] - found["bare"]).max() > 1e-3
+    assert np.isfinite(found["takes none"]).all()
+
+
 def test_classifier_needs_zero_one_targets():
     one = task(LogisticRegression())
     one = NuisanceTask(
