@@ -25,16 +25,16 @@ from robuststat.surrogate._density import hall_sheather
 
 pytestmark = pytest.mark.slow
 
-R = 300
+R = 200
 BOUND = 4.0
 TAIL = 1e-4
 N = 2000
 
 
-# Workers of joblib cannot import this module: what they run is nested, not at module level.
+# One process: workers of joblib cannot import this module, whose functions the designs use.
 def simulate(design, estimators, n_rep=R, truth=None):
     options = {} if truth is None else {"truth": truth}
-    return monte_carlo(design, estimators, n_rep, random_state=0, n_jobs=2, **options).table
+    return monte_carlo(design, estimators, n_rep, random_state=0, **options).table
 
 
 def assert_right(table, name, m, *, k=None, factor=1.0, n_rep=R):

@@ -547,7 +547,7 @@ def test_summary():
         "LinearRegression, predict-then-debias correction for surrogate labels",
         "Bootstrap: 40 draws of labelled and of unlabelled rows, three fits each",
         "Tuning: one number a coefficient, diagonal",
-        "Effective labels: 75 expert labels",
+        "Effective labels: 75 with these predictions",
         "only 75 labels",
         "NOT assumed: anything about the accuracy of the surrogate",
         "Standard errors: bootstrap, normal",
