@@ -222,7 +222,12 @@ def read_source(
     est.n_features_in_ = len(gold.design.columns)
     est.feature_names_in_ = np.asarray(gold.design.columns, dtype=object)
     gram = np.sum([scan.gram for scan in used], axis=0)
-    totals = {"strata": _join_totals(used), "groups": _join_groups(used), "gram": gram}
+    totals = {
+        "strata": _join_totals(used),
+        "groups": _join_groups(used),
+        "gram": gram,
+        "transformed": est._transformed(first),
+    }
     return found, gold, totals
 
 
@@ -362,9 +367,7 @@ def stream_problem(
     labelling, scale = source_labelling(gold, totals, levels, sum(rows.used), options)
     warn_complete(labelling)
     surrogates = surrogates_by_column(prediction)
-    formula = est._terms().formula or ""
-    left = formula.split("~")[0].strip()
-    transformed = "(" in left
+    transformed = sums["transformed"]
     refuse_transformed(gold, options, surrogates, transformed)
     groups = sums["groups"]
     names = tuple(sorted(groups)) if groups else None

@@ -405,6 +405,11 @@ BAD = {
         RoleError,
         "lies in more than one of the strata",
     ),
+    "surrogate of a column for its square": (
+        stream(DSLRegressor(formula="zl**2 ~ a", **GIVEN), prediction="zs"),
+        ParameterError,
+        "would take the surrogate for zl as it is",
+    ),
     "contradiction": (
         stream(
             source=[ROWS.assign(flag=1.0)],
