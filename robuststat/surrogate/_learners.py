@@ -99,8 +99,11 @@ def label_numbers(column: pd.Series, classes: Any) -> Array | None:
     return np.asarray(column == classes[1], dtype=np.float64)
 
 
-def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Array:
+def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any, *, ndim: int = 1) -> Array:
     """Take the single surrogate of a column as its prediction.
+
+    For a column of two levels that is predicted by shares, ``ndim=2`` makes both of the
+    probability of the second.
 
     Raises
     ------
@@ -120,6 +123,12 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     column = frame.iloc[:, 0]
     if classes is not None and len(classes) > 2:
         return _indicators(name, column, classes)
+    values = _one_number(name, column, classes)
+    return values if ndim == 1 else np.column_stack([1.0 - values, values])
+
+
+def _one_number(name: str, column: pd.Series, classes: Any) -> Array:
+    """Surrogate as one number a row: the second of two labels counts as 1."""
     as_label = None
     if not pd.api.types.is_numeric_dtype(column):
         as_label = label_numbers(column, classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import (
     Problem,
     build_problem,
-    given_prediction,
+    given_predictions,
     moments_of,
     warn_complete,
 )
@@ -46,7 +47,6 @@ from robuststat.surrogate._stream import (
     ChunkRules,
     ChunkState,
     StreamedMoments,
-    endless,
     stream_predictions,
 )
 from robuststat.surrogate._targets import OUTCOME, gold_values, surrogates_by_column
@@ -83,10 +83,8 @@ class RowSource:
 
     def predict(self, problem: Problem, options: Options) -> CrossFit:
         """Predictions of the labelled rows (2.2)."""
-        n = problem.labelling.n_labeled
         if isinstance(options.learner, str) and options.learner == "passthrough":
-            given = {name: given_prediction(problem, name)[None] for name in problem.targets}
-            return CrossFit(given, np.zeros((1, n), dtype=np.int64), {}, np.zeros(1, np.int64))
+            return given_predictions(problem)
         groups = self.rules.groups
         n_groups = None if groups is None else len(groups)
         found, self.group_folds = stream_predictions(problem, options, n_groups)
@@ -182,12 +180,12 @@ def read_source(
     names = columns if columns is not None else list(first.names)
     terms = est._terms()
     if terms.formula is not None or terms.by or not all(first.numeric(c) for c in names if c != y):
-        levels = merge_levels(chunks.map(scan_levels_of(reader), endless()))
+        levels = merge_levels(chunks.map(scan_levels, repeat(reader)))
         taken = _taken(y, roles)
         covariates = tuple(c for c in first.names if c not in taken)
         design = bind_source(levels, terms, first.names, covariates)
         reader = replace(reader, levels=levels.columns, design=design)
-    scans = list(chunks.map(scan_chunk_of(reader), endless()))
+    scans = list(chunks.map(scan_chunk, repeat(reader)))
     gold_parts = [scan.gold for scan in scans if scan.gold is not None]
     if not gold_parts:
         n = sum(scan.n_rows for scan in scans)
@@ -221,7 +219,7 @@ def read_source(
     )
     est.n_features_in_ = len(gold.design.columns)
     est.feature_names_in_ = np.asarray(gold.design.columns, dtype=object)
-    gram = np.sum([scan.gram for scan in used], axis=0)
+    gram = np.sum([scan.gram for scan in used if scan.gram is not None], axis=0)
     totals = {
         "strata": _join_totals(used),
         "groups": _join_groups(used),
@@ -229,25 +227,6 @@ def read_source(
         "transformed": est._transformed(first),
     }
     return found, gold, totals
-
-
-def scan_levels_of(reader: ChunkReader) -> Any:
-    """``scan_levels`` as a function of chunk and state."""
-    return _Bound(scan_levels, reader)
-
-
-def scan_chunk_of(reader: ChunkReader) -> Any:
-    """``scan_chunk`` as a function of chunk and state."""
-    return _Bound(scan_chunk, reader)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    function: Any
-    reader: ChunkReader
-
-    def __call__(self, table: Any, state: Any) -> Any:
-        return self.function(table, self.reader)
 
 
 def _taken(y: Any, roles: dict[str, Any]) -> set[str]:
