@@ -404,6 +404,7 @@ class SurrogateEstimator(InferenceEstimator):
         sample_weight: Any = None,
         clusters: Any = None,
         design: Any = None,
+        part: bool = False,
     ) -> RoleData:
         """Rows of a call of ``fit``, or of one part of a source, as plain arrays."""
         terms = self._terms()
@@ -438,6 +439,7 @@ class SurrogateEstimator(InferenceEstimator):
             missing=self.missing,
             several_outcomes=self._several_outcomes,
             design=design,
+            part=part,
         )
         refuse_absorbed_roles(terms.absorb, data.design.columns)
         if table is not None and terms.formula is None and data.design.columns == ():

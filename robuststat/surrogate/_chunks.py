@@ -14,8 +14,8 @@ from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData
 from robuststat._core.design import Design, GroupDesign, bind_groups
 from robuststat._core.errors import (
-    DataError,
     DroppedRowsWarning,
+    NoCompleteRowError,
     ParameterError,
     RoleError,
 )
@@ -64,6 +64,7 @@ class ChunkReader:
                 sample_weight=self.roles.get("sample_weight"),
                 clusters=self.roles.get("clusters"),
                 design=self.design,
+                part=True,
             )
         found = {
             name: _with_levels(value, self.levels) if name in FRAME_ROLES else value
@@ -109,10 +110,8 @@ def scan_levels(table: Table, reader: ChunkReader) -> Levels:
         return Levels({}, {}, None)
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" in str(error):
-            return Levels({}, {}, None)
-        raise
+    except NoCompleteRowError:
+        return Levels({}, {}, None)
     columns: dict[str, list[Any]] = {}
     order: dict[str, list[Any]] = {}
     for role in FRAME_ROLES:
@@ -231,10 +230,8 @@ def scan_chunk(table: Table, reader: ChunkReader) -> ChunkScan:
         return ChunkScan(0, 0, {}, None, {}, None, empty, empty, {})
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" not in str(error):
-            raise
-        return ChunkScan(table.n_rows, 0, {"all": table.n_rows}, None, {}, None, empty, empty, {})
+    except NoCompleteRowError as error:
+        return ChunkScan(table.n_rows, 0, error.counts, None, {}, None, empty, empty, {})
     labeled = chunk_labels(data)
     strata, prob = data.roles.get("strata"), data.roles.get("sample_prob")
     cells = strata if reader.estimator.design == "stratified" else None

@@ -34,7 +34,13 @@ from robuststat.surrogate._chunks import (
     source_columns,
 )
 from robuststat.surrogate._fit import refuse_transformed, refuse_unused
-from robuststat.surrogate._labels import Labelling, LabelTotals, check_weights, scaled_probabilities
+from robuststat.surrogate._labels import (
+    Labelling,
+    LabelTotals,
+    check_weights,
+    refuse_weightless,
+    scaled_probabilities,
+)
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import (
     Problem,
@@ -286,6 +292,7 @@ def source_labelling(
 ) -> tuple[Labelling, Array | None]:
     """Labels of the labelled rows, standing for ``n_rows``, and the factor of probabilities."""
     n, prob, cells = gold.X.shape[0], gold.roles.get("sample_prob"), None
+    refuse_weightless(gold.weights, np.arange(n))
     if levels is not None:
         cells = Codes(recode(gold.roles["strata"], levels), levels)
     elif options.design == "stratified":
