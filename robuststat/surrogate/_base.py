@@ -10,7 +10,7 @@ import pandas as pd
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import (
     Check,
@@ -409,9 +409,12 @@ class SurrogateEstimator(InferenceEstimator):
         """Rows of a call of ``fit``, or of one part of a source, as plain arrays."""
         terms = self._terms()
         table = as_table(X)
-        outcomes = outcome_names(y, terms.formula, table if self._several_outcomes else None)
-        if not self._several_outcomes:
-            outcomes = outcomes[:1]
+        outcomes = outcome_names(y, terms.formula, table)
+        if len(outcomes) > 1 and not self._several_outcomes:
+            raise DataError(
+                f"{type(self).__name__} takes one outcome; y holds {len(outcomes)} "
+                f"({', '.join(outcomes)}). Fit them one by one."
+            )
         columns = () if table is None else table.names
         by_name = isinstance(y, str) or terms.formula is not None or len(outcomes) > 1
         others = [c for c in columns if not (by_name and c in outcomes)]

@@ -21,7 +21,7 @@ from robuststat._core.errors import (
 )
 from robuststat._core.formula import bind_formula, parse_formula, quoted_sum
 from robuststat._core.roles import columns_named_by
-from robuststat._core.table import Codes, Table
+from robuststat._core.table import Codes, Table, sorted_levels
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.surrogate._labels import LabelTotals, label_totals, labelled_mask
 from robuststat.surrogate._targets import OUTCOME, holds_labels
@@ -158,7 +158,7 @@ def merge_levels(scans: Iterator[Levels]) -> Levels:
         known = {c: rows[c].dropna() for c in rows.columns if holds_labels(rows[c])}
         rows = rows.fillna({c: part.iloc[0] for c, part in known.items() if len(part)})
     found = {
-        name: [v for v in order.get(name, ()) if v in values] or sorted(values)
+        name: [v for v in order.get(name, ()) if v in values] or [*sorted_levels(values, name)]
         for name, values in columns.items()
     }
     return Levels(found, order, rows)
@@ -335,7 +335,7 @@ def join_rows(parts: list[RoleData]) -> RoleData:
         if first is None:
             return None
         if isinstance(first, Codes):
-            levels = tuple(sorted({level for value in values for level in value.levels}))
+            levels = sorted_levels((v for value in values for v in value.levels), "A group column")
             return Codes(np.concatenate([recode(value, levels) for value in values]), levels)
         if isinstance(first, dict):
             return {key: join([value[key] for value in values]) for key in first}

@@ -20,7 +20,7 @@ from robuststat._core.errors import (
 )
 from robuststat._core.roles import columns_named_by
 from robuststat._core.stream import ChunkSource
-from robuststat._core.table import Codes
+from robuststat._core.table import Codes, sorted_levels
 from robuststat._core.types import Array, IntArray
 from robuststat.surrogate._chunks import (
     ChunkReader,
@@ -256,7 +256,7 @@ def _join_totals(scans: list[ChunkScan]) -> tuple[LabelTotals, tuple[Any, ...] |
             have[0] += drawn
             have[1] += total
             have[2], have[3] = min(have[2], low), max(have[3], high)
-    levels = None if None in joined else tuple(sorted(joined))
+    levels = None if None in joined else sorted_levels(joined, "strata")
     rows = np.array([joined[key] for key in (levels or (None,))])
     return LabelTotals(*(np.ascontiguousarray(column) for column in rows.T)), levels
 
@@ -356,7 +356,7 @@ def stream_problem(
     transformed = sums["transformed"]
     refuse_transformed(gold, options, surrogates, transformed)
     groups = sums["groups"]
-    names = tuple(sorted(groups)) if groups else None
+    names = sorted_levels(groups, "clusters or psu") if groups else None
     gold = with_groups(gold, names)
     rows.rules = replace(
         rows.rules,

@@ -420,6 +420,15 @@ BAD = {
         ParameterError,
         "would take the surrogate for zl as it is",
     ),
+    "clusters of two types": (
+        stream(
+            source=[CHUNKS[0], CHUNKS[1].assign(doc=CHUNKS[1]["doc"].astype(str))],
+            prediction="s",
+            clusters="doc",
+        ),
+        DataError,
+        "mixes types that cannot be ordered",
+    ),
     "labels without weight": (
         stream(
             source=[ROWS.assign(weight=ROWS["yl"].isna().astype(float))],
