@@ -120,8 +120,7 @@ class SurrogateEstimator(InferenceEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    # What a subclass says about its model; ``formula``, ``fit_intercept`` and ``by`` are
-    # constructor parameters where a class has them.
+    # What a subclass says about its model.
     _labels = False
     _several_outcomes = False
 
@@ -207,9 +206,10 @@ class SurrogateEstimator(InferenceEstimator):
         ----------
         X : array or frame of shape (n, p)
             Covariates of the model; with ``formula`` a frame holding all columns. A column named
-            by a role is not a covariate. :class:`DSLMean` also takes None.
-        y : array of shape (n,) or str, optional
-            Expert labels, missing (NaN, None, NA) where a row was not labelled; a column name
+            by a role is not a covariate. :class:`DSLMean` also takes None. A source read in
+            chunks goes to :meth:`fit_stream`.
+        y : array of shape (n,) or (n, m), frame, str or list of str, optional
+            Expert labels, missing (NaN, None, NA) where a row was not labelled; column name(s)
             when ``X`` is a frame. None with a formula.
         prediction : array of shape (n,) or (n, q), str, list of str, or dict, optional
             Surrogate(s) of the outcome, for every row: LLM annotation, classifier output, score.

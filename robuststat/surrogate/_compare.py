@@ -194,7 +194,7 @@ def compare_estimators(
 
     Parameters
     ----------
-    est : DSLRegressor, DSLClassifier or DSLMean
+    est : DSLRegressor, DSLClassifier, DSLMean or DSLMoment
         Says which model, learner and design; it is not changed.
     X, y : array, frame or None
         As for ``est.fit``.
@@ -208,7 +208,7 @@ def compare_estimators(
     Raises
     ------
     ParameterError
-        When ``est`` is not one of the three estimators.
+        When ``est`` is another estimator.
 
     Notes
     -----
@@ -291,7 +291,7 @@ def compare_estimators(
 def _checked_clone(est: Any) -> Any:
     if isinstance(est, type) or not hasattr(est, "_prepare"):
         raise ParameterError(
-            "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got "
+            "est must be a DSLRegressor, DSLClassifier, DSLMean or DSLMoment instance; got "
             f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
         )
     if getattr(est, "absorb", None) is not None:
