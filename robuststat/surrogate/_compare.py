@@ -17,6 +17,7 @@ from robuststat._core.types import Array
 from robuststat.report import Column, Summary, footer_lines, format_p
 from robuststat.result import InferenceResult, WaldTest, compare
 from robuststat.surrogate._fit import Estimate, estimate, make_result
+from robuststat.surrogate._learners import holds_shares
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, given_prediction, moments_of
 from robuststat.surrogate._scores import DesignAdjusted
@@ -354,9 +355,8 @@ def _with_surrogates(
 
 def _first(problem: Problem, name: str) -> dict[str, pd.DataFrame]:
     """First surrogate of a column, or all its columns when they are probabilities of classes."""
-    frame, classes = problem.surrogates[name], problem.classes.get(name, ())
-    shares = len(classes) > 2 and pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0])
-    return {name: frame.iloc[:, : len(classes)] if shares else frame.iloc[:, [0]]}
+    frame = problem.surrogates[name]
+    return {name: frame if holds_shares(frame, problem.classes.get(name)) else frame.iloc[:, [0]]}
 
 
 def _result(

@@ -19,6 +19,8 @@ LEARNER_NAMES = ("auto", "passthrough", "ols", "logit")
 
 # Below this many labels a boosted ensemble has too little to learn from.
 _BOOSTING_LABELS = 500
+# Probabilities of classes may miss a total of one by their rounding.
+_SHARES_TOL = 1e-6
 
 
 def resolve_learner(learner: Any, target: Array, n_labeled: int) -> Any:
@@ -166,6 +168,16 @@ def _refuse_unknown(name: str, column: pd.Series, classes: tuple[Any, ...]) -> N
         )
 
 
+def holds_shares(frame: pd.DataFrame, classes: Any) -> bool:
+    """Whether the columns are probabilities of more than two classes, and not labels as numbers."""
+    if classes is None or len(classes) < 3 or frame.shape[1] != len(classes):
+        return False
+    if not all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes):
+        return False
+    total = frame.to_numpy(dtype=np.float64, na_value=np.nan).sum(axis=1)
+    return bool((np.abs(total - 1.0) < _SHARES_TOL).all())
+
+
 def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> Array:
     """One column of probabilities a class, by name where names are classes, else in order."""
     by_name = {str(column): column for column in frame.columns}
@@ -180,7 +192,7 @@ def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> 
             f"{negative.size} rows one is negative (row {negative[0]}: "
             f"{shares[negative[0]].min():g})."
         )
-    bad = np.flatnonzero(~(np.abs(total - 1.0) < 1e-6))
+    bad = np.flatnonzero(~(np.abs(total - 1.0) < _SHARES_TOL))
     if bad.size:
         raise DataError(
             f"The {len(classes)} columns predicted for {name!r} must be probabilities that add up "
