@@ -27,6 +27,7 @@ from robuststat._core.design import ArrayDesign, Design, Shares, bind_groups
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
+    NoCompleteRowError,
     ParameterError,
     warn,
 )
@@ -148,6 +149,7 @@ def read_data(
     missing: str | None = None,
     several_outcomes: bool = False,
     design: Design | None = None,
+    part: bool = False,
 ) -> RoleData:
     """Validate the arguments of ``fit`` and return the rows to work on.
 
@@ -178,6 +180,8 @@ def read_data(
         Whether ``y`` may be several columns (a list of names, a frame or an array (n, m)).
     design : Design or None
         Design bound to other rows of the same source, to be used for these.
+    part : bool
+        Whether the rows are part of a source, which as a whole must have weight.
 
     Returns
     -------
@@ -216,7 +220,7 @@ def read_data(
         y_values, weights, groups, values, covariates = (
             _take(part, kept) for part in (y_values, weights, groups, values, covariates)
         )
-    _check_weights(weights)
+    _check_weights(weights, part=part)
     n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
     columns = covariate_names(estimator, n_columns)
     if design is None:
@@ -383,7 +387,9 @@ def _complete_rows(
             "Fill or remove these rows, or set missing='drop' to leave them out."
         )
     if not kept.any():
-        raise DataError(f"No complete row is left; missing values by column: {counts}.")
+        raise NoCompleteRowError(
+            f"No complete row is left; missing values by column: {counts}.", counts
+        )
     n_dropped = int(n_rows - kept.sum())
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     warn(f"{n_dropped} of {n_rows} rows dropped for missing values: {listed}.", DroppedRowsWarning)
@@ -402,7 +408,7 @@ def _take(value: Any, kept: BoolArray) -> Any:
     return value[kept]
 
 
-def _check_weights(weights: Array | None) -> None:
+def _check_weights(weights: Array | None, *, part: bool) -> None:
     if weights is None:
         return
     bad = np.flatnonzero((weights < 0) | np.isinf(weights))
@@ -411,7 +417,7 @@ def _check_weights(weights: Array | None) -> None:
             f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
             f"{weights[bad[0]]:g}). Weights must be finite and >= 0."
         )
-    if not weights.any():
+    if not part and not weights.any():
         raise DataError("sample_weight is zero for every row.")
 
 

@@ -14,14 +14,14 @@ from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData
 from robuststat._core.design import Design, GroupDesign, bind_groups
 from robuststat._core.errors import (
-    DataError,
     DroppedRowsWarning,
+    NoCompleteRowError,
     ParameterError,
     RoleError,
 )
 from robuststat._core.formula import bind_formula, parse_formula, quoted_sum
 from robuststat._core.roles import columns_named_by
-from robuststat._core.table import Codes, Table
+from robuststat._core.table import Codes, Table, sorted_levels
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.surrogate._labels import LabelTotals, label_totals, labelled_mask
 from robuststat.surrogate._targets import OUTCOME, holds_labels
@@ -64,6 +64,7 @@ class ChunkReader:
                 sample_weight=self.roles.get("sample_weight"),
                 clusters=self.roles.get("clusters"),
                 design=self.design,
+                part=True,
             )
         found = {
             name: _with_levels(value, self.levels) if name in FRAME_ROLES else value
@@ -109,10 +110,8 @@ def scan_levels(table: Table, reader: ChunkReader) -> Levels:
         return Levels({}, {}, None)
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" in str(error):
-            return Levels({}, {}, None)
-        raise
+    except NoCompleteRowError:
+        return Levels({}, {}, None)
     columns: dict[str, list[Any]] = {}
     order: dict[str, list[Any]] = {}
     for role in FRAME_ROLES:
@@ -159,7 +158,7 @@ def merge_levels(scans: Iterator[Levels]) -> Levels:
         known = {c: rows[c].dropna() for c in rows.columns if holds_labels(rows[c])}
         rows = rows.fillna({c: part.iloc[0] for c, part in known.items() if len(part)})
     found = {
-        name: [v for v in order.get(name, ()) if v in values] or sorted(values)
+        name: [v for v in order.get(name, ()) if v in values] or [*sorted_levels(values, name)]
         for name, values in columns.items()
     }
     return Levels(found, order, rows)
@@ -231,10 +230,8 @@ def scan_chunk(table: Table, reader: ChunkReader) -> ChunkScan:
         return ChunkScan(0, 0, {}, None, {}, None, empty, empty, {})
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" not in str(error):
-            raise
-        return ChunkScan(table.n_rows, 0, {"all": table.n_rows}, None, {}, None, empty, empty, {})
+    except NoCompleteRowError as error:
+        return ChunkScan(table.n_rows, 0, error.counts, None, {}, None, empty, empty, {})
     labeled = chunk_labels(data)
     strata, prob = data.roles.get("strata"), data.roles.get("sample_prob")
     cells = strata if reader.estimator.design == "stratified" else None
@@ -338,7 +335,7 @@ def join_rows(parts: list[RoleData]) -> RoleData:
         if first is None:
             return None
         if isinstance(first, Codes):
-            levels = tuple(sorted({level for value in values for level in value.levels}))
+            levels = sorted_levels((v for value in values for v in value.levels), "A group column")
             return Codes(np.concatenate([recode(value, levels) for value in values]), levels)
         if isinstance(first, dict):
             return {key: join([value[key] for value in values]) for key in first}

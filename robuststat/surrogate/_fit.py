@@ -47,6 +47,7 @@ from robuststat.surrogate._problem import (
     moments_of,
     predict_columns,
     warn_complete,
+    without_folds,
 )
 from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
@@ -228,16 +229,14 @@ def _probability_terms(data: RoleData, names: Any) -> Array | None:
 
 def estimate(problem: Problem, options: Options) -> Estimate:
     """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
-    data, labelling = problem.data, problem.labelling
+    labelling = problem.labelling
     spec, name, df = variance_spec(problem, options)
     bare = columns_without_labels(problem)
     if bare:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
-        filled = {column: values[None] for column, values in problem.targets.items()}
-        n = data.X.shape[0]
-        predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
+        predictions = without_folds(problem.targets)
     elif problem.source is not None:
         predictions = problem.source.predict(problem, options)
     else:

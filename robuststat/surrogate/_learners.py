@@ -19,6 +19,8 @@ LEARNER_NAMES = ("auto", "passthrough", "ols", "logit")
 
 # Below this many labels a boosted ensemble has too little to learn from.
 _BOOSTING_LABELS = 500
+# Probabilities of classes may miss a total of one by their rounding.
+_SHARES_TOL = 1e-6
 
 
 def resolve_learner(learner: Any, target: Array, n_labeled: int) -> Any:
@@ -99,8 +101,11 @@ def label_numbers(column: pd.Series, classes: Any) -> Array | None:
     return np.asarray(column == classes[1], dtype=np.float64)
 
 
-def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Array:
+def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any, *, ndim: int = 1) -> Array:
     """Take the single surrogate of a column as its prediction.
+
+    For a column of two levels that is predicted by shares, ``ndim=2`` makes both of the
+    probability of the second.
 
     Raises
     ------
@@ -120,6 +125,12 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     column = frame.iloc[:, 0]
     if classes is not None and len(classes) > 2:
         return _indicators(name, column, classes)
+    values = _one_number(name, column, classes)
+    return values if ndim == 1 else np.column_stack([1.0 - values, values])
+
+
+def _one_number(name: str, column: pd.Series, classes: Any) -> Array:
+    """Surrogate as one number a row: the second of two labels counts as 1."""
     as_label = None
     if not pd.api.types.is_numeric_dtype(column):
         as_label = label_numbers(column, classes)
@@ -157,6 +168,16 @@ def _refuse_unknown(name: str, column: pd.Series, classes: tuple[Any, ...]) -> N
         )
 
 
+def holds_shares(frame: pd.DataFrame, classes: Any) -> bool:
+    """Whether the columns are probabilities of more than two classes, and not labels as numbers."""
+    if classes is None or len(classes) < 3 or frame.shape[1] != len(classes):
+        return False
+    if not all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes):
+        return False
+    total = frame.to_numpy(dtype=np.float64, na_value=np.nan).sum(axis=1)
+    return bool((np.abs(total - 1.0) < _SHARES_TOL).all())
+
+
 def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> Array:
     """One column of probabilities a class, by name where names are classes, else in order."""
     by_name = {str(column): column for column in frame.columns}
@@ -171,7 +192,7 @@ def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> 
             f"{negative.size} rows one is negative (row {negative[0]}: "
             f"{shares[negative[0]].min():g})."
         )
-    bad = np.flatnonzero(~(np.abs(total - 1.0) < 1e-6))
+    bad = np.flatnonzero(~(np.abs(total - 1.0) < _SHARES_TOL))
     if bad.size:
         raise DataError(
             f"The {len(classes)} columns predicted for {name!r} must be probabilities that add up "

@@ -32,7 +32,7 @@ from robuststat.surrogate._labels import (
     probability_coefficient,
 )
 from robuststat.surrogate._options import Options
-from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._problem import Problem, replacements
 from robuststat.surrogate._solve import (
     RepetitionFit,
     VarianceSpec,
@@ -217,7 +217,7 @@ def _effects_once(
     """Effects and their variance for one repetition."""
     labelling = problem.labelling
     rows, a = labelling.rows, labelling.weights
-    predicted = _replacement(problem, predictions)
+    predicted = replacements(problem.covariates, problem.classes, predictions)
     hat = [_shifted(problem.data, predicted, change) for change in changes]
     gold = None
     if predicted:
@@ -268,15 +268,6 @@ def _own_influence(
             everything = nuisance_scores(labelling, slice(0, labelling.n_rows))
             psi -= apply_coefficient(*everything, coefficient)
     return psi
-
-
-def _replacement(problem: Problem, predictions: dict[str, Array]) -> dict[str, Any]:
-    """Predicted covariates as ``RoleData.rebuild`` takes them."""
-    found: dict[str, Any] = {}
-    for name in problem.covariates:
-        levels = problem.classes.get(name)
-        found[name] = predictions[name] if levels is None else Shares(levels, predictions[name])
-    return found
 
 
 def _gold_replacement(problem: Problem, predicted: dict[str, Any]) -> dict[str, Any]:

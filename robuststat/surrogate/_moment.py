@@ -78,7 +78,8 @@ class DSLMoment(SurrogateEstimator):
     -----
     {notes}
 
-    ``X`` is passed as it is, without a column of ones: put one into the frame or the formula, or
+    ``coef_`` holds all parameters and ``intercept_`` is 0.0; there is no ``predict``. ``X`` is
+    passed as it is, without a column of ones: put one into the frame or the formula, or
     let the moment function add it. With q > n_params, ``V = (G' M^-1 G)^-1 / n`` with G the average
     derivative and M the meat of the design-adjusted scores, which respects clusters, surveys and
     the labelling design (Hansen 1982, applied to these scores; the combination is derived here).

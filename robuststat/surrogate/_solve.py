@@ -16,8 +16,8 @@ from robuststat._core.glm import row_blocks
 from robuststat._core.linalg import (
     clip_psd,
     collinear_columns,
+    median_over_repetitions,
     solve_square,
-    symmetrise,
 )
 from robuststat._core.moments import GMMSolution, MomentSolution, solve_gmm, solve_moments
 from robuststat._core.optim import ConvergenceInfo
@@ -411,27 +411,8 @@ def aggregate(fits: list[RepetitionFit]) -> tuple[Array, Array]:
     theta : ndarray of shape (k,)
         Coordinatewise median.
     vcov : ndarray of shape (k, k)
-        Entrywise median of V_s + (theta_s - theta)(theta_s - theta)'. Where that is not positive
-        definite, its diagonal with the correlations of the mean of these matrices, which is.
+        As ``median_over_repetitions`` says.
     """
-    thetas = np.array([fit.theta for fit in fits])
-    theta = np.median(thetas, axis=0)
-    gaps = thetas - theta
-    spread = np.array([fit.vcov for fit in fits]) + gaps[:, :, None] * gaps[:, None, :]
-    vcov = symmetrise(np.median(spread, axis=0))
-    if len(fits) == 1 or _definite(vcov):
-        return theta, vcov
-    average = symmetrise(spread.mean(axis=0))
-    ratio = np.divide(
-        np.diag(vcov), np.diag(average), out=np.zeros(theta.size), where=np.diag(average) > 0
+    return median_over_repetitions(
+        np.array([fit.theta for fit in fits]), np.array([fit.vcov for fit in fits])
     )
-    scale = np.sqrt(ratio)
-    return theta, symmetrise(average * np.outer(scale, scale))
-
-
-def _definite(vcov: Array) -> bool:
-    """Whether a matrix is positive definite beyond rounding, at unit diagonal."""
-    scale = np.sqrt(np.diag(vcov))
-    if not (scale > 0).all():
-        return False
-    return bool(np.linalg.eigvalsh(vcov / np.outer(scale, scale))[0] > 1e-8)

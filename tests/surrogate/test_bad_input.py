@@ -1170,7 +1170,7 @@ GROUPS = ROW // 4
         "compare another estimator",
         lambda: compare_estimators(LinearRegression(), X, Y, prediction=S),
         ParameterError,
-        "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got Linear",
+        "est must be a DSLRegressor, DSLClassifier, DSLMean or DSLMoment instance; got Linear",
     ),
     (
         "compare without surrogate",

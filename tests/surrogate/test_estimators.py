@@ -892,7 +892,7 @@ def test_comparison_without_some_rows():
     )
     assert "surrogate only" not in separated.results
     assert "Note: surrogate only: " in str(separated)
-    with pytest.raises(ParameterError, match="DSLMean instance; got DSLRegressor"):
+    with pytest.raises(ParameterError, match="DSLMoment instance; got DSLRegressor"):
         compare_estimators(DSLRegressor, X, FRAME["y"], prediction=FRAME["s"])
 
 

@@ -579,6 +579,12 @@ def test_predicted_categories(call, error, match):
         r"DSLMoment\.fit got X=None",
     ),
     (
+        "two outcomes",
+        lambda: moments().fit(ONE, np.column_stack([Y, Y]), prediction=S),
+        DataError,
+        r"DSLMoment takes one outcome; y holds 2 \(y1, y2\)\. Fit them one by one",
+    ),
+    (
         "fitted values",
         lambda: moments().fit(ONE, Y, prediction=S).augment(ONE),
         ParameterError,

@@ -498,3 +498,22 @@ def test_types_of_a_predicted_covariate(kind, formula):
     assert list(est.result_.names) == ["(Intercept)", "x1", term]
     assert_allclose(est.result_.estimate, plain.result_.estimate, rtol=1e-12)
     assert_allclose(est.vcov_, plain.vcov_, rtol=1e-12, atol=1e-15)
+
+
+def test_three_surrogates_with_labels_as_numbers_are_no_probabilities():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    y = np.digitize(x + rng.normal(size=400), [-0.7, 0.7]).astype(float)
+    wrong = rng.random((400, 3)) < 0.3
+    machines = np.where(wrong, rng.integers(0, 3, size=(400, 3)), y[:, None])
+    frame = pd.DataFrame(machines.astype(float), columns=["a", "b", "c"])
+    frame["x"], frame["y"] = x, np.where(np.arange(400) < 200, y, np.nan)
+    est = DSLClassifier("multinomial", learner="logit", n_rep=1, random_state=0)
+    roles = {"prediction": ["a", "b", "c"]}
+    report = clone(est).fit(frame, "y", **roles).surrogate_report_
+    assert set(report["surrogate"]) == {"a", "b", "c", "(prediction)"}
+    found = compare_estimators(est, frame, "y", **roles)
+    one = compare_estimators(est, frame[["a", "x", "y"]], "y", prediction="a")
+    assert_allclose(
+        found.results["surrogate only"].estimate, one.results["surrogate only"].estimate
+    )

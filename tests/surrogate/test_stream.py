@@ -230,6 +230,16 @@ def test_dropped_rows_are_counted():
         same(clone(est).fit(rows, prediction="s"), streamed)
 
 
+def test_chunks_without_complete_rows_or_weight():
+    holes, light = ROWS.iloc[:200].assign(a=np.nan), ROWS.iloc[:150].assign(weight=0.0)
+    est = DSLClassifier(formula=LOGIT, **GIVEN)
+    roles = {"prediction": "s", "sample_weight": "weight"}
+    with pytest.warns(DroppedRowsWarning, match=r"200 of 4350 rows dropped .*: a 200\."):
+        streamed = clone(est).fit_stream([holes, light, *CHUNKS], **roles)
+    with pytest.warns(DroppedRowsWarning):
+        same(clone(est).fit(pd.concat([holes, light, ROWS]), **roles), streamed)
+
+
 def test_chunks_without_rows_or_labels():
     empty, bare = ROWS.iloc[:0], ROWS.iloc[:300].assign(yl=np.nan)
     est = DSLClassifier(formula=LOGIT, **GIVEN)
@@ -404,6 +414,29 @@ BAD = {
         stream(prediction="s", psu="doc", strata="g"),
         RoleError,
         "lies in more than one of the strata",
+    ),
+    "surrogate of a column for its square": (
+        stream(DSLRegressor(formula="zl**2 ~ a", **GIVEN), prediction="zs"),
+        ParameterError,
+        "would take the surrogate for zl as it is",
+    ),
+    "clusters of two types": (
+        stream(
+            source=[CHUNKS[0], CHUNKS[1].assign(doc=CHUNKS[1]["doc"].astype(str))],
+            prediction="s",
+            clusters="doc",
+        ),
+        DataError,
+        "mixes types that cannot be ordered",
+    ),
+    "labels without weight": (
+        stream(
+            source=[ROWS.assign(weight=ROWS["yl"].isna().astype(float))],
+            prediction="s",
+            sample_weight="weight",
+        ),
+        DataError,
+        "sample_weight is zero in all .* labelled rows",
     ),
     "contradiction": (
         stream(
