@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 
 from robuststat._core.data import RoleData
 from robuststat._core.errors import IdentificationError
-from robuststat._core.linalg import nearest_psd, solve_psd
+from robuststat._core.linalg import median_over_repetitions, solve_psd
 from robuststat._core.types import Array, IntArray
 from robuststat.iv import _guardrails as guard
 from robuststat.iv import _words as words
@@ -98,14 +98,13 @@ def projection(rep: Repetition, B: Array, weights: Array | None, codes: IntArray
 
 
 def median_of(parts: list[Numbers]) -> Numbers:
-    """Coordinatewise median; variances are medians of V plus the squared gap to the median."""
+    """Median over repetitions; the influence of a row is its average."""
     if len(parts) == 1:
         return parts[0]
-    estimate = np.median([part.estimate for part in parts], axis=0)
-    gaps = [part.estimate - estimate for part in parts]
-    spread = [part.vcov + np.outer(gap, gap) for part, gap in zip(parts, gaps, strict=True)]
-    influence = np.mean([part.influence for part in parts], axis=0)
-    return Numbers(estimate, influence, nearest_psd(np.median(spread, axis=0)))
+    estimate, vcov = median_over_repetitions(
+        np.array([part.estimate for part in parts]), np.array([part.vcov for part in parts])
+    )
+    return Numbers(estimate, np.mean([part.influence for part in parts], axis=0), vcov)
 
 
 def nuisance_frame(reps: list[Repetition]) -> pd.DataFrame:
