@@ -41,6 +41,7 @@ PART_OF = {
     "_examples": "testing",
     "_format": "report",
     "_results": "result",
+    "_tour": "__main__",
     "wald": "result",
 }
 # Rooms that see even less of the package than their floor would allow.
