@@ -102,10 +102,9 @@ def row(term, estimate, std_error):
 
 
 fit = InvalidIVATE().fit(data.X, data.y, **roles)
-with_z = np.column_stack([data.instruments, data.X])
 answers = pd.DataFrame(
     [
-        row("least squares", *two_stage(data.y, data.treatment, data.treatment, with_z)),
+        row("least squares", *two_stage(data.y, data.treatment, data.treatment, data.X)),
         row("two-stage least squares", *two_stage(data.y, *roles.values(), data.X)),
         row("InvalidIVATE", fit.ate_, fit.std_error_[0]),
     ]
