@@ -179,7 +179,7 @@ def test_numeric_instrument():
 
 
 def test_learners_where_linear_models_are_wrong():
-    repetitions = 50
+    repetitions = 30
 
     def design(random_state):
         return make_invalid_iv(4000, "nonlinear", random_state=random_state)
@@ -222,7 +222,7 @@ def selection_errors():
         for key, j in place.items()
     }
     errors = {name: [] for name in ("selected", *families)}
-    for seed in range(30):
+    for seed in range(40):
         draw = make_invalid_iv(2000, "nonlinear", random_state=seed)
         est = SelectiveInvalidIVDML(candidates, cv=3, random_state=seed)
         est.fit(draw.X, draw.y, treatment=draw.treatment, instruments=draw.instruments)
