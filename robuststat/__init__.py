@@ -23,8 +23,10 @@ _EXPORTS: dict[str, str] = {
     "DSLRegressor": "robuststat.surrogate",
     "DataError": _ERRORS,
     "DroppedRowsWarning": _ERRORS,
+    "ICP": "robuststat.invariance",
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "InvariantSubsets": "robuststat.invariance",
     "LabelPlan": "robuststat.surrogate",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
@@ -39,7 +41,7 @@ _EXPORTS: dict[str, str] = {
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "invariance", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

@@ -29,3 +29,9 @@ derived in this package and are not their theorems. [P] is what other packages c
 3    Neighbours from the same moments: hidden variables, anchors, DRIG, IRM, nonlinear residuals.
 6    Everything linear is computed from the moments of the environments (``_moments``).
 """
+
+from __future__ import annotations
+
+from robuststat.invariance._subsets import ICP, InvariantSubsets
+
+__all__ = ["ICP", "InvariantSubsets"]

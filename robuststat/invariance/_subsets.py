@@ -1,0 +1,596 @@
+"""Search over all subsets of covariates for invariant ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.utils.validation import check_is_fitted
+
+from robuststat._core.errors import ParameterError, warn
+from robuststat._core.params import Check, any_of, in_range, is_bool, one_of, optional
+from robuststat._core.rng import check_rng
+from robuststat._core.types import IntArray
+from robuststat._results.tables import check_level
+from robuststat.invariance._engine import (
+    MOMENT_TESTS,
+    Scaled,
+    SearchOptions,
+    moment_table,
+    row_pvalues,
+    scale_moments,
+)
+from robuststat.invariance._report import plot_sets, search_summary
+from robuststat.invariance._rows import (
+    ROW_CHECKS,
+    EnvEstimator,
+    EnvRows,
+    read_rows,
+    refuse_constant,
+    refuse_small,
+)
+from robuststat.invariance._rowtests import BINARY_TESTS, ROW_TESTS, RowTest
+from robuststat.invariance._screening import SCREENINGS, by_boosting, by_correlation, by_lasso
+from robuststat.invariance._search import (
+    SetTable,
+    as_tuples,
+    hitting_sets,
+    intervals,
+    members,
+    minimal_sets,
+    variable_pvalues,
+)
+from robuststat.invariance._selection import chosen_gap, halves
+from robuststat.invariance._sweep import n_subsets
+from robuststat.report import Summary
+
+# More sets than this are refused; p up to 20 is searched without screening.
+_MAX_SETS, _MAX_PLAIN = 1 << 22, 20
+# Seconds a set and environment, tail probabilities included, for the message about too many sets.
+_SECONDS = 1e-6
+
+
+def is_callable(value: Any) -> str | None:
+    return None if callable(value) else "a function of (residuals, other residuals)"
+
+
+class InvariantSubsets(EnvEstimator):
+    """Find the subsets of covariates whose regression is the same in every environment.
+
+    Every subset is tested: is the distribution of the residuals of the pooled regression the same
+    in all environments? The variables in every accepted set are estimated causes of the outcome
+    when the assumptions below hold (invariant causal prediction). Because exact invariance is
+    refuted by almost any large sample, each set also gets the size of its violation: ``psi``, the
+    average excess of the squared error of the common coefficients over that of each environment's
+    own, as a fraction of the noise variance; and sets within ``eps`` are listed.
+
+    Parameters
+    ----------
+    test : str or callable, default="normal"
+        "normal" compares means and variances of the residuals of each environment with those of
+        the others; "chow" (or "exact") predicts each environment from the others; "correlation"
+        adds to "normal" that no covariate of the set correlates with the residuals; "ks",
+        "ranks", "levene_wilcoxon" and "hsic" compare whole distributions; "logistic_lr" and
+        "logistic_t" are for a 0/1 outcome; or a function of (residuals of an environment,
+        residuals of the others) that returns a p-value. The first four need only moments.
+    max_size : int, optional
+        Largest subset; None for all sizes.
+    screening : {"auto", "none", "lasso", "correlation", "boosting"}, default="auto"
+        How candidates are chosen when there are many covariates; "auto" takes all up to 20, and
+        beyond that the first ``max_candidates`` to enter the lasso path.
+    max_candidates : int, default=16
+        Number of candidates after screening.
+    alpha : float, default=0.05
+        Level of the whole search.
+    eps : float, default=0.05
+        Tolerated violation psi; .01 is small, .05 moderate, .15 large (a convention).
+    eps_rule : {"estimate", "equivalence"}, default="estimate"
+        Whether a set counts as eps-invariant when its estimated psi is at most ``eps``, or when
+        the test of psi >= eps rejects at ``alpha``.
+    ci_split : {"R", "strict"}, default="R"
+        "R" tests at ``alpha`` and uses intervals of level 1 - alpha/2, with joint coverage of at
+        least 1 - 1.5 alpha; "strict" tests at alpha/2 too, with joint coverage 1 - alpha.
+    correction : {"K-1", "K"}, default="K-1"
+        Factor of the tests that compare each of K environments with the others; "chow" always
+        has K. K - 1 is what R uses; K is the safe choice beyond two environments.
+    selection : {"none", "bonferroni", "split"}, default="none"
+        Whether the interval of psi for the chosen set accounts for the choice: by the number of
+        sets searched, or by using other environments (other rows, with fewer than ten
+        environments) for the search than for the interval.
+    stop_early : bool, default=False
+        Leave sets untested that cannot change the intersection; p-values of variables and
+        intervals are then not available. Tests run one after the other, whatever ``n_jobs``.
+    compat : {None, "R"}, default=None
+        "R" scales the predictive Chow test as R does and counts the model as rejected unless a set
+        has a p-value above max(.01, alpha).
+    n_permutations : int, default=500
+        Permutations of test="hsic".
+    formula : str, optional
+        Model formula; then X is the frame.
+    missing : {None, "raise", "drop"}, default=None
+        What a missing value does; None raises without and drops with a formula.
+    random_state : int, Generator or None, default=None
+        Seed of permutations, splits and boosted screening.
+    n_jobs : int, optional
+        Threads.
+
+    Attributes
+    ----------
+    table_ : DataFrame
+        One row a set: ``subset`` (column positions), ``size``, ``p_value``, ``psi``,
+        ``equivalent`` (the test of psi >= eps rejects), ``variance_ratio`` (largest over smallest
+        residual variance), ``mse``, ``mse_left_out`` (environments predicted from the others; both
+        in squared units of y), ``status`` ("ok", "singular", "not tested").
+    accepted_ : list of tuple
+        Sets with a p-value above the level.
+    eps_invariant_ : list of tuple
+        Sets within ``eps``.
+    intersection_ : tuple or None
+        Variables in every accepted set; None when no set was accepted.
+    minimal_invariant_, defining_sets_ : list of tuple
+        Accepted sets without accepted proper subset; smallest sets of variables of which every
+        accepted set has one.
+    pvalues_ : ndarray of shape (p,) or None
+        For each variable the largest p-value of the sets without it.
+    model_rejected_ : bool
+        Whether no set was accepted.
+    best_ : tuple or None
+        Eps-invariant set that predicts left-out environments best.
+    gap_ : Bunch or None
+        psi of ``best_`` with interval: ``subset, psi, conf_low, conf_high, level``.
+    candidates_ : tuple
+        Positions of the covariates searched.
+
+    See Also
+    --------
+    InvariantRegressor : Prediction from a chosen subset.
+    HiddenICP : Hidden confounders, shift interventions.
+
+    Notes
+    -----
+    Guarantee of ``intersection_``: if the environments do not act on the outcome directly, the
+    outcome is a linear function of its causes plus noise with the same Gaussian distribution in all
+    environments, and no cause is hidden, then the set of causes is accepted with probability at
+    least 1 - alpha, so that every variable in the intersection is a cause (Peters, Buhlmann and
+    Meinshausen 2016). Nothing is said about variables outside it. psi, its equivalence test and
+    eps-invariance are in the spirit of Parulekar, Shanmugam and Shakkottai (2023), but derived in
+    this package. All tests of the group "normal" take moments of each environment from one pass;
+    the search itself does not depend on the number of rows.
+
+    References
+    ----------
+    Peters, J., Buhlmann, P. and Meinshausen, N. (2016). Causal inference by using invariant
+    prediction: identification and confidence intervals. Journal of the Royal Statistical Society
+    B, 78, 947-1012.
+
+    Heinze-Deml, C., Peters, J. and Meinshausen, N. (2018). Invariant causal prediction for
+    nonlinear models. Journal of Causal Inference, 6, 20170016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from robuststat import InvariantSubsets
+    >>> rng = np.random.default_rng(0)
+    >>> env = np.repeat([0, 1], 300)
+    >>> x1 = rng.normal(size=600) * (1 + env)
+    >>> y = x1 + rng.normal(size=600)
+    >>> x2 = y + rng.normal(size=600) * (1 + 2 * env)
+    >>> search = InvariantSubsets().fit(np.column_stack([x1, x2]), y, env=env)
+    >>> search.accepted_, search.intersection_
+    ([(0,)], (0,))
+    """
+
+    _parameter_checks: ClassVar[Mapping[str, Check]] = {
+        "test": any_of(one_of(*MOMENT_TESTS, *ROW_TESTS, *BINARY_TESTS), is_callable),
+        "max_size": optional(in_range(0, np.inf, closed="left", integer=True)),
+        "screening": one_of(*SCREENINGS),
+        "max_candidates": in_range(1, 62, integer=True),
+        "alpha": in_range(0, 1, closed="neither"),
+        "eps": in_range(0, np.inf, closed="left"),
+        "eps_rule": one_of("estimate", "equivalence"),
+        "ci_split": one_of("R", "strict"),
+        "correction": one_of("K-1", "K"),
+        "selection": one_of("none", "bonferroni", "split"),
+        "stop_early": is_bool,
+        "compat": optional(one_of("R")),
+        "n_permutations": in_range(1, np.inf, closed="left", integer=True),
+        "n_jobs": optional(in_range(-64, 4096, integer=True)),
+        **ROW_CHECKS,
+    }
+
+    def __init__(
+        self,
+        test: Any = "normal",
+        *,
+        max_size: int | None = None,
+        screening: str = "auto",
+        max_candidates: int = 16,
+        alpha: float = 0.05,
+        eps: float = 0.05,
+        eps_rule: str = "estimate",
+        ci_split: str = "R",
+        correction: str = "K-1",
+        selection: str = "none",
+        stop_early: bool = False,
+        compat: str | None = None,
+        n_permutations: int = 500,
+        formula: str | None = None,
+        missing: str | None = None,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.test = test
+        self.max_size = max_size
+        self.screening = screening
+        self.max_candidates = max_candidates
+        self.alpha = alpha
+        self.eps = eps
+        self.eps_rule = eps_rule
+        self.ci_split = ci_split
+        self.correction = correction
+        self.selection = selection
+        self.stop_early = stop_early
+        self.compat = compat
+        self.n_permutations = n_permutations
+        self.formula = formula
+        self.missing = missing
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None, *, env: Any = None) -> Self:
+        """Test all subsets.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, p)
+            Covariates.
+        y : array of shape (n,) or str
+            Outcome, or its column name; two values count as 0/1.
+        env : array of shape (n,), str, or mapping of level to row positions
+            Environments, at least two.
+
+        Returns
+        -------
+        InvariantSubsets
+            The fitted estimator.
+
+        Raises
+        ------
+        DataError
+            For fewer than two environments, environments with fewer than three rows, constant or
+            repeated columns, missing values.
+        ParameterError
+            For options outside their range, and for more than 4,194,304 sets.
+        RoleError
+            When ``env`` is missing or does not fit the rows.
+        """
+        self._check_parameters()
+        rows = read_rows(self, X, y, env)
+        refuse_constant(rows)
+        self._test = self._choose_test(rows)
+        rng = check_rng(self.random_state)
+        searched, held_out = halves(rows, self.selection, rng)
+        moments = searched.moments()
+        refuse_small(moments, 3, "A variance needs more.")
+        scaled = scale_moments(moments)
+        self.candidates_ = tuple(int(j) for j in self._screen(searched, scaled, rng))
+        kept = scale_moments(moments.select(self.candidates_))
+        max_size = self._largest(len(self.candidates_))
+        options = self._options(rows.n_env, max_size)
+        table = moment_table(kept, options, self.n_jobs)
+        self._logit_limits: tuple[Any, Any] | None = None
+        if self._test not in MOMENT_TESTS:
+            table = self._test_rows(table, searched, options, rng)
+        self._store(rows, table, kept)
+        self.gap_ = chosen_gap(
+            self.best_,
+            searched,
+            held_out,
+            alpha=self.alpha,
+            n_sets=len(table.masks),
+            selection=self.selection,
+        )
+        return self
+
+    def _test_words(self) -> str:
+        return f"test {self._test!r}" if isinstance(self._test, str) else "a test of yours"
+
+    def _choose_test(self, rows: EnvRows) -> Any:
+        binary = len(np.unique(rows.y[:1000])) <= 2 and len(np.unique(rows.y)) == 2
+        if binary and self.test == "normal":
+            warn(
+                f"The outcome {rows.data.outcome!r} has two values: test='normal' is replaced by "
+                "'logistic_lr'. Choose test='chow' for a linear probability model."
+            )
+            return "logistic_lr"
+        if isinstance(self.test, str) and self.test.startswith("logistic") and not binary:
+            raise ParameterError(
+                f"test={self.test!r} needs an outcome with two values; {rows.data.outcome!r} has "
+                f"{len(np.unique(rows.y))}. Use test='normal' or 'chow'."
+            )
+        return self.test
+
+    def _screen(self, rows: EnvRows, scaled: Scaled, rng: np.random.Generator) -> IntArray:
+        p = len(rows.names)
+        if self.screening == "none" or p <= (
+            _MAX_PLAIN if self.screening == "auto" else self.max_candidates
+        ):
+            return np.arange(p, dtype=np.int64)
+        n_obs = float(scaled.n_env.sum())
+        if self.screening == "correlation":
+            return by_correlation(scaled.total, self.max_candidates)
+        if self.screening == "boosting":
+            seed = int(rng.integers(2**31 - 1))
+            return by_boosting(rows.X, rows.y, self.max_candidates, seed)
+        return by_lasso(scaled.total, n_obs, self.max_candidates)
+
+    def _largest(self, p: int) -> int:
+        max_size = p if self.max_size is None else min(self.max_size, p)
+        count = n_subsets(p, max_size)
+        if count > _MAX_SETS or p > 62:
+            seconds = _SECONDS * count
+            raise ParameterError(
+                f"{p} covariates have {count:,} subsets of up to {max_size} variables (about "
+                f"{seconds:,.0f} s for each environment). Set max_size, or screening='lasso' with "
+                "max_candidates."
+            )
+        return max_size
+
+    def _options(self, n_env: int, max_size: int) -> SearchOptions:
+        predictive = self._test in ("chow", "exact")
+        factor = n_env if predictive or self.correction == "K" else n_env - 1
+        return SearchOptions(
+            test=self._test if isinstance(self._test, str) else "rows",
+            max_size=max_size,
+            factor=float(factor),
+            compat=self.compat == "R",
+            eps=self.eps,
+            alpha=self._level_of_tests(self.alpha),
+            level_gap=self.alpha,
+            stop_early=self.stop_early,
+        )
+
+    def _level_of_tests(self, alpha: float) -> float:
+        return alpha / 2 if self.ci_split == "strict" else alpha
+
+    def _test_rows(
+        self, table: SetTable, rows: EnvRows, options: SearchOptions, rng: np.random.Generator
+    ) -> SetTable:
+        usable = np.flatnonzero(~table.singular)
+        test = RowTest(
+            self._test,
+            rows.X[:, self.candidates_],
+            rows.y,
+            rows.codes,
+            self.correction,
+            self.n_permutations,
+            int(rng.integers(2**63 - 1)),
+        )
+        found = row_pvalues(
+            table.masks[usable],
+            len(self.candidates_),
+            test.p_value,
+            alpha=options.alpha,
+            stop_early=self.stop_early,
+            n_jobs=self.n_jobs,
+        )
+        table.p_value[usable] = found
+        table.tested[usable] = ~np.isnan(found)
+        if self._test in BINARY_TESTS and not self.stop_early:
+            accepted = table.masks[table.tested & (np.nan_to_num(table.p_value) > options.alpha)]
+            z = float(stats.norm.ppf(1.0 - self.alpha / 4.0))
+            self._logit_limits = test.logit_limits(accepted, z)
+        return table
+
+    def _store(self, rows: EnvRows, table: SetTable, scaled: Scaled) -> None:
+        self.design_ = rows.data.design
+        self._remember(rows)
+        self._sets = table
+        self._total = scaled.total
+        self._scaled_obs = float(scaled.n_env.sum())
+        self._unit = scaled.unit[:-1] / scaled.unit[-1]
+        p = len(self.candidates_)
+        level = self._level_of_tests(self.alpha)
+        gate = max(0.01, level) if self.compat == "R" else level
+        accepted = self._accepted(level)
+        reached = np.nanmax(table.p_value, initial=0.0) if table.tested.any() else 0.0
+        self.model_rejected_ = bool(len(accepted) == 0 or reached <= gate)
+        self.intersection_ = (
+            None if self.model_rejected_ else self._subset(int(np.bitwise_and.reduce(accepted)))
+        )
+        self.pvalues_ = None
+        if not self.stop_early:
+            self.pvalues_ = np.ones(len(rows.names))
+            self.pvalues_[list(self.candidates_)] = variable_pvalues(table, p, gate)
+        best = self._within_eps() & ~np.isnan(table.mse_left_out)
+        self.best_ = None
+        if best.any():
+            order = np.flatnonzero(best)
+            self.best_ = self._subset(int(table.masks[order[np.argmin(table.mse_left_out[order])]]))
+
+    def _subset(self, mask: int) -> tuple[int, ...]:
+        return tuple(self.candidates_[j] for j in members(mask, len(self.candidates_)))
+
+    def _subsets(self, masks: IntArray) -> list[tuple[int, ...]]:
+        found = as_tuples(masks, len(self.candidates_))
+        return [tuple(self.candidates_[j] for j in one) for one in found]
+
+    def _accepted(self, alpha: float) -> IntArray:
+        table = self._sets
+        return table.masks[table.tested & (np.nan_to_num(table.p_value) > alpha)]
+
+    def _within_eps(self) -> Any:
+        table = self._sets
+        if self.eps_rule == "equivalence":
+            return table.equivalent
+        return np.nan_to_num(table.psi, nan=np.inf) <= self.eps
+
+    @property
+    def table_(self) -> pd.DataFrame:
+        """One row a set, by size and then in the order of the columns."""
+        check_is_fitted(self, "_sets")
+        table = self._sets
+        status = np.where(table.singular, "singular", np.where(table.tested, "ok", "not tested"))
+        return pd.DataFrame(
+            {
+                "subset": pd.Series(self._subsets(table.masks), dtype=object),
+                "size": table.size,
+                "p_value": table.p_value,
+                "psi": table.psi,
+                "equivalent": table.equivalent,
+                "variance_ratio": table.variance_ratio,
+                "mse": table.mse,
+                "mse_left_out": table.mse_left_out,
+                "status": status,
+            }
+        )
+
+    @property
+    def accepted_(self) -> list[tuple[int, ...]]:
+        """Sets whose invariance is not rejected."""
+        check_is_fitted(self, "_sets")
+        return self._subsets(self._accepted(self._level_of_tests(self.alpha)))
+
+    @property
+    def eps_invariant_(self) -> list[tuple[int, ...]]:
+        """Sets within ``eps``."""
+        check_is_fitted(self, "_sets")
+        return self._subsets(self._sets.masks[self._within_eps()])
+
+    @property
+    def minimal_invariant_(self) -> list[tuple[int, ...]]:
+        """Accepted sets without an accepted proper subset."""
+        check_is_fitted(self, "_sets")
+        return self._subsets(minimal_sets(self._accepted(self._level_of_tests(self.alpha))))
+
+    @property
+    def defining_sets_(self) -> list[tuple[int, ...]]:
+        """Smallest sets of variables of which every accepted set has one."""
+        check_is_fitted(self, "_sets")
+        accepted = self._accepted(self._level_of_tests(self.alpha))
+        return self._subsets(hitting_sets(accepted, len(self.candidates_)))
+
+    def confint(self, level: float | None = None) -> pd.DataFrame:
+        """Confidence intervals of the causal coefficients.
+
+        The union over the accepted sets of the intervals of their pooled fits, and zero where an
+        accepted set lacks the variable. Sets are accepted at 1 - ``level`` (half of it with
+        ``ci_split="strict"``), the intervals have level 1 - (1 - ``level``)/2.
+
+        Parameters
+        ----------
+        level : float, optional
+            Joint level; 1 - ``alpha`` by default. Another one needs p-values that do not come from
+            logit models, whose rows are gone.
+
+        Returns
+        -------
+        DataFrame
+            ``conf_low`` and ``conf_high`` (units of y per unit of x, log-odds per unit of x for
+            logit models) by variable; NaN when the model is rejected and for variables that were
+            not searched.
+
+        Raises
+        ------
+        ParameterError
+            After ``stop_early=True``, which leaves sets untested.
+        """
+        check_is_fitted(self, "_sets")
+        if self.stop_early:
+            raise ParameterError("Intervals need every set. Fit with stop_early=False.")
+        alpha = self.alpha if level is None else 1.0 - level
+        if level is not None:
+            check_level(level)
+        limits = np.full((len(self.names_), 2), np.nan)
+        accepted = self._accepted(self._level_of_tests(alpha))
+        if len(accepted):
+            if self._logit_limits is None:
+                z = float(stats.norm.ppf(1.0 - alpha / 4.0))
+                found = intervals(accepted, self._total, self._scaled_obs, z, self._unit)
+            elif level is None or np.isclose(level, 1.0 - self.alpha, rtol=0, atol=1e-12):
+                found = self._logit_limits
+            else:
+                raise ParameterError(
+                    f"Intervals of logit models are kept for level {1.0 - self.alpha:g} only. Fit "
+                    f"with alpha={alpha:g}."
+                )
+            limits[list(self.candidates_)] = np.column_stack(found)
+        return pd.DataFrame(
+            limits, index=pd.Index(self.names_, name="term"), columns=["conf_low", "conf_high"]
+        )
+
+    def tidy(self, level: float | None = None) -> pd.DataFrame:
+        """Return one row a variable.
+
+        Parameters
+        ----------
+        level : float, optional
+            Joint level of the intervals; 1 - ``alpha`` by default.
+
+        Returns
+        -------
+        DataFrame
+            ``term p_value conf_low conf_high`` and ``in_every_set``, whether every accepted set
+            has the variable. p-values and intervals are NaN after ``stop_early=True``.
+        """
+        check_is_fitted(self, "_sets")
+        p = len(self.names_)
+        frame = pd.DataFrame({"term": list(self.names_)})
+        frame["p_value"] = np.full(p, np.nan) if self.pvalues_ is None else self.pvalues_
+        empty = np.full((p, 2), np.nan)
+        limits = empty if self.stop_early else self.confint(level).to_numpy()
+        frame["conf_low"], frame["conf_high"] = limits[:, 0], limits[:, 1]
+        frame["in_every_set"] = [j in (self.intersection_ or ()) for j in range(p)]
+        return frame
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row for the whole search.
+
+        Returns
+        -------
+        DataFrame
+            ``n_obs n_dropped n_env n_sets n_accepted model_rejected``.
+        """
+        check_is_fitted(self, "_sets")
+        about = self._about
+        return pd.DataFrame(
+            {
+                "n_obs": [about["n_obs"]],
+                "n_dropped": [about["n_dropped"]],
+                "n_env": [len(about["levels"])],
+                "n_sets": [len(self._sets.masks)],
+                "n_accepted": [len(self._accepted(self._level_of_tests(self.alpha)))],
+                "model_rejected": [self.model_rejected_],
+            }
+        )
+
+    def summary(self) -> Summary:
+        """Readable account of the search, with the assumptions behind it.
+
+        Returns
+        -------
+        Summary
+        """
+        check_is_fitted(self, "_sets")
+        return search_summary(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Scatter of all sets: p-value of exact invariance against the size of the violation.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        check_is_fitted(self, "_sets")
+        return plot_sets(self._sets, self.alpha, self.eps, ax)
+
+
+ICP = InvariantSubsets
