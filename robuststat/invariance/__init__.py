@@ -32,6 +32,25 @@ derived in this package and are not their theorems. [P] is what other packages c
 
 from __future__ import annotations
 
+from robuststat.invariance._anchor import AnchorRegression
+from robuststat.invariance._drig import DRIG
+from robuststat.invariance._hidden import HiddenICP
+from robuststat.invariance._irm import GroupDRO, LinearIRM, VREx
+from robuststat.invariance._nonlinear import NonlinearICP
+from robuststat.invariance._regressor import InvariantRegressor
+from robuststat.invariance._stabilized import StabilizedRegression
 from robuststat.invariance._subsets import ICP, InvariantSubsets
 
-__all__ = ["ICP", "InvariantSubsets"]
+__all__ = [
+    "DRIG",
+    "ICP",
+    "AnchorRegression",
+    "GroupDRO",
+    "HiddenICP",
+    "InvariantRegressor",
+    "InvariantSubsets",
+    "LinearIRM",
+    "NonlinearICP",
+    "StabilizedRegression",
+    "VREx",
+]

@@ -50,6 +50,8 @@ class EnvRows:
         Covariates.
     weights : ndarray of shape (n,) or None
         Sample weights.
+    clusters : ndarray of shape (n,) or None
+        Codes of dependence groups.
     data : RoleData
         Everything else about the rows.
     """
@@ -60,6 +62,7 @@ class EnvRows:
     levels: tuple[Any, ...]
     names: tuple[str, ...]
     weights: Array | None
+    clusters: IntArray | None
     data: RoleData
 
     @property
@@ -77,6 +80,7 @@ def read_rows(
     y: Any,
     env: Any,
     sample_weight: Any = None,
+    clusters: Any = None,
     *,
     min_env: int = 2,
 ) -> EnvRows:
@@ -86,7 +90,7 @@ def read_rows(
     ----------
     estimator : estimator
         With parameters ``formula`` and ``missing``.
-    X, y, sample_weight : array, frame or column name
+    X, y, sample_weight, clusters : array, frame or column name
         As passed to ``fit``.
     env : array of shape (n,), column name, or mapping of level to row positions
         Environments.
@@ -107,6 +111,7 @@ def read_rows(
         y,
         roles=roles,
         sample_weight=sample_weight,
+        clusters=clusters,
         terms=Terms(formula=estimator.formula),
         missing=estimator.missing,
     )
@@ -125,15 +130,16 @@ def read_rows(
         codes = to_codes(np.asarray(invented), "env")[0]
     else:
         codes = data.roles["env"]
-    if data.weights is not None:
+    y_values, weights = data.y, data.weights
+    groups = None if data.clusters is None else data.clusters.codes
+    if weights is not None and not weights.all():
         # Rows of weight zero are not there, nor are environments of such rows only.
-        kept = data.weights > 0
-        matrix, codes = matrix[kept], codes.take(kept)
-        y_values, weights = data.y[kept], data.weights[kept]
-    else:
-        y_values, weights = data.y, None
+        kept = weights > 0
+        matrix, codes, y_values = matrix[kept], codes.take(kept), y_values[kept]
+        weights = weights[kept]
+        groups = None if groups is None else groups[kept]
     _check_levels(codes, min_env)
-    return EnvRows(matrix, y_values, codes.codes, codes.levels, names, weights, data)
+    return EnvRows(matrix, y_values, codes.codes, codes.levels, names, weights, groups, data)
 
 
 def _labels_of_rows(env: Mapping[Any, Sequence[int]], X: Any) -> Any:
