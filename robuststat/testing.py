@@ -19,6 +19,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
 from robuststat.base import InferenceEstimator
+from robuststat.invariance import DRIG, AnchorRegression
 from robuststat.simulation import make_surrogate_linear, make_surrogate_logit
 from robuststat.surrogate import DSLBlackBox, DSLClassifier, DSLMean, DSLMoment, DSLRegressor
 
@@ -35,6 +36,8 @@ ALL_ESTIMATORS: list[type[InferenceEstimator]] = [
     DSLBlackBox,
     DSLMean,
     DSLMoment,
+    AnchorRegression,
+    DRIG,
 ]
 
 
@@ -61,7 +64,7 @@ EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
             "check_weights_duplicate_rows tests the same property on an identified model"
         )
     }
-    for cls in (DSLRegressor, DSLClassifier, DSLMoment)
+    for cls in (DSLRegressor, DSLClassifier, DSLMoment, AnchorRegression, DRIG)
 } | {
     DSLBlackBox: {
         "check_sample_weight_equivalence_on_dense_data": (
@@ -73,10 +76,12 @@ EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
 
 # Options under which scikit-learn's checks are run; every fit is deterministic in the second.
 CHECKED_OPTIONS: dict[type[InferenceEstimator], list[dict[str, Any]]] = {
+    AnchorRegression: [{}, {"gamma": 10.0}],
+    DRIG: [{}],
     DSLBlackBox: [
         {"n_boot": 20, "random_state": 0},
         {"n_boot": 20, "random_state": 0, "tuning": None},
-    ]
+    ],
 }
 
 
@@ -109,7 +114,8 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            return X[:, -1]
+            # Environments by position: a column of X may have one value a row.
+            return np.arange(X.shape[0]) % 2 if role == "env" else X[:, -1]
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
             return None
@@ -155,6 +161,8 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     >>> est.fit(data.frame, data.outcome, **data.roles).n_labeled_
     80
     """
+    if issubclass(cls, (AnchorRegression, DRIG)):
+        return _environments(random_state)
     make = make_surrogate_logit if issubclass(cls, DSLClassifier) else make_surrogate_linear
     resampled = issubclass(cls, DSLBlackBox)
     data = make(n=400, n_labeled=80, random_state=random_state)
@@ -176,6 +184,26 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
             else {"learner": "ols", "n_rep": 2, "random_state": 3}
         ),
         resampled=resampled,
+    )
+
+
+def _environments(random_state: int) -> Bunch:
+    """Three environments that shift and stretch three covariates."""
+    rng = np.random.default_rng(random_state)
+    env = rng.integers(0, 3, size=400)
+    x = rng.normal(size=(400, 3)) * (1.0 + 0.5 * env[:, None]) + env[:, None]
+    frame = pd.DataFrame(x, columns=["x1", "x2", "x3"])
+    frame["y"] = x @ [1.0, -0.5, 0.0] + rng.normal(size=400)
+    # As floating-point numbers: one of the checks rescales the whole frame.
+    frame["e"] = env.astype(np.float64)
+    return Bunch(
+        frame=frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={"env": "e"},
+        options={},
+        random_options={},
+        resampled=False,
     )
 
 

@@ -15,7 +15,7 @@ from robuststat._core.params import Check, in_range, is_bool, one_of, optional
 from robuststat._core.types import Array
 from robuststat._core.vcov import meat, small_sample
 from robuststat.base import InferenceEstimator
-from robuststat.invariance._rows import ROW_CHECKS, EnvRows, read_rows
+from robuststat.invariance._intake import ROW_CHECKS, EnvRows, read_rows
 from robuststat.result import InferenceResult
 
 VCOV_CHECK = optional(one_of("HC0", "HC1", "CR0", "CR1"))

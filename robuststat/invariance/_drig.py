@@ -14,8 +14,8 @@ from robuststat._core.params import Check, in_range, is_bool
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.invariance._anchor import VCOV_CHECK, make_result, vcov_kind
+from robuststat.invariance._intake import ROW_CHECKS, EnvRows, read_rows
 from robuststat.invariance._moments import EnvMoments
-from robuststat.invariance._rows import ROW_CHECKS, EnvRows, read_rows
 
 
 def env_factors(gamma: float, reference: int, env_weight: Array) -> Array:

@@ -16,7 +16,7 @@ from robuststat._core.linalg import collinear_columns
 from robuststat._core.params import Check, in_range, is_bool
 from robuststat._core.types import Array
 from robuststat._results.tables import check_level
-from robuststat.invariance._rows import (
+from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvPredictor,
     EnvRows,

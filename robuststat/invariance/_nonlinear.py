@@ -29,7 +29,7 @@ from robuststat.invariance._conditional import (
     default_regressor,
 )
 from robuststat.invariance._engine import row_pvalues
-from robuststat.invariance._rows import (
+from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvEstimator,
     read_rows,
@@ -124,7 +124,7 @@ class NonlinearICP(EnvEstimator):
     >>> rng = np.random.default_rng(0)
     >>> env = np.repeat([0, 1], 200)
     >>> x1 = rng.normal(size=400) * (1 + env)
-    >>> y = np.sin(x1) + 0.3 * rng.normal(size=400)
+    >>> y = x1**2 + rng.normal(size=400)
     >>> x2 = y + rng.normal(size=400) * (1 + 2 * env)
     >>> NonlinearICP(random_state=0).fit(np.column_stack([x1, x2]), y, env=env).intersection_
     (0,)

@@ -17,14 +17,14 @@ from robuststat.invariance._engine import (
     scale_moments,
 )
 from robuststat.invariance._gap import env_model, roots, smallest_ball
-from robuststat.invariance._moments import EnvMoments
-from robuststat.invariance._rows import (
+from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvPredictor,
     read_rows,
     refuse_constant,
     refuse_small,
 )
+from robuststat.invariance._moments import EnvMoments
 from robuststat.invariance._search import SetTable, members
 from robuststat.invariance._stabilized import average_fit
 from robuststat.invariance._subsets import largest_size

@@ -17,7 +17,7 @@ from robuststat.invariance._engine import (
     moment_table,
     scale_moments,
 )
-from robuststat.invariance._rows import (
+from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvPredictor,
     EnvRows,

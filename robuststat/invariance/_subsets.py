@@ -12,7 +12,6 @@ from robuststat._core.errors import ParameterError, warn
 from robuststat._core.params import Check, any_of, in_range, is_bool, one_of, optional
 from robuststat._core.rng import check_rng
 from robuststat._core.types import IntArray
-from robuststat.invariance._answers import SearchResults
 from robuststat.invariance._engine import (
     MOMENT_TESTS,
     Scaled,
@@ -21,7 +20,7 @@ from robuststat.invariance._engine import (
     row_pvalues,
     scale_moments,
 )
-from robuststat.invariance._rows import (
+from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvRows,
     read_rows,
@@ -34,6 +33,7 @@ from robuststat.invariance._search import (
     SetTable,
     variable_pvalues,
 )
+from robuststat.invariance._search_results import SearchResults
 from robuststat.invariance._selection import chosen_gap, halves
 from robuststat.invariance._sweep import n_subsets
 

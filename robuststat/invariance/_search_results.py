@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from robuststat._core.errors import ParameterError
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat._results.tables import check_level
+from robuststat.invariance._intake import EnvEstimator
 from robuststat.invariance._report import plot_sets, search_summary
-from robuststat.invariance._rows import EnvEstimator
 from robuststat.invariance._search import (
     SetTable,
     as_tuples,
