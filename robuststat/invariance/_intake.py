@@ -121,7 +121,9 @@ def read_rows(
             "intercept: remove '- 1' from the formula."
         )
     if len(data.X) < 2:
-        raise DataError("X has one sample (n_samples = 1). Two environments need two rows at least.")
+        raise DataError(
+            "X has one sample (n_samples = 1). Two environments need two rows at least."
+        )
     keep = [j for j, name in enumerate(data.names) if name != INTERCEPT]
     matrix, names = data.X[:, keep], tuple(data.names[j] for j in keep)
     repeated = sorted({name for name in names if names.count(name) > 1})

@@ -66,7 +66,8 @@ class NonlinearICP(EnvEstimator):
     regressor : estimator, optional
         Learner of the outcome; additive splines by default.
     classifier : estimator, optional
-        Learner of the environment for "env_prediction"; a random forest by default.
+        Learner of the environment for "env_prediction"; a logit model in all quadratic terms by
+        default. A learner that gains from redundant features, such as a forest, rejects too often.
     alpha : float, default=0.05
         Level.
     max_size : int, optional

@@ -53,8 +53,12 @@ def pvalues(fit):
 @pytest.mark.reference
 @pytest.mark.parametrize(
     ("test", "name", "tol"),
-    [("normal", "normal", EXACT), ("correlation", "correlation", EXACT), ("chow", "exact", EXACT)]
-    + [("ks", "ks", KS)],
+    [
+        ("normal", "normal", EXACT),
+        ("correlation", "correlation", EXACT),
+        ("chow", "exact", EXACT),
+        ("ks", "ks", KS),
+    ],
 )
 @pytest.mark.parametrize("case", CASES)
 def test_every_set_variable_and_interval_equals_r(case, test, name, tol):
@@ -144,7 +148,7 @@ def test_binary_outcome_equals_r():
     assert_allclose(stopped[1], icp["ConfInt_upper"], rtol=0, atol=EXACT)
     complete = union_of_intervals(table(case), icp["acceptedSets"], tol=1e-15)
     assert_allclose(fit.confint().to_numpy().T, complete, rtol=0, atol=EXACT)
-    with pytest.raises(ParameterError, match="kept for level 0.95 only"):
+    with pytest.raises(ParameterError, match=r"kept for level 0\.95 only"):
         fit.confint(0.9)
 
 
@@ -159,7 +163,8 @@ def test_sachs_rejects_every_set():
         frame = data[[*case["x"], case["y"], "env"]]
         frame = frame.astype(dict.fromkeys([*case["x"], case["y"]], float))
         fit = ICP(alpha=case["alpha"]).fit(frame, case["y"], env="env")
-        assert fit.model_rejected_ and fit.accepted_ == case["accepted"] == []
+        assert fit.model_rejected_
+        assert fit.accepted_ == case["accepted"] == []
         assert_allclose(fit.pvalues_, case["pvalues"])
 
 
@@ -309,7 +314,8 @@ def test_max_size_and_screening():
     for how in ("lasso", "correlation", "boosting"):
         fit = InvariantSubsets(screening=how, max_candidates=3, random_state=0).fit(x, y, env=env)
         assert {0, 1, 7} == set(fit.candidates_)
-        assert fit.pvalues_[3] == 1.0 and np.isnan(fit.confint().iloc[3]).all()
+        assert fit.pvalues_[3] == 1.0
+        assert np.isnan(fit.confint().iloc[3]).all()
         assert "5 covariates were screened out" in str(fit.summary())
         assert all(set(s) <= {0, 1, 7} for s in fit.accepted_)
 
@@ -330,11 +336,15 @@ def test_no_accepted_set_is_not_an_empty_set():
     x = rng.normal(size=(400, 2))
     y = x[:, 0] + 5 * env + rng.normal(size=400)
     fit = InvariantSubsets().fit(x, y, env=env)
-    assert fit.model_rejected_ and fit.intersection_ is None and fit.accepted_ == []
-    assert (fit.pvalues_ == 1).all() and fit.confint().isna().all(axis=None)
+    assert fit.model_rejected_
+    assert fit.intersection_ is None
+    assert fit.accepted_ == []
+    assert (fit.pvalues_ == 1).all()
+    assert fit.confint().isna().all(axis=None)
     assert fit.defining_sets_ == fit.minimal_invariant_ == []
     text = str(fit.summary())
-    assert "the model is rejected" in text and "Least violating sets" in text
+    assert "the model is rejected" in text
+    assert "Least violating sets" in text
 
 
 def test_units_and_order_do_not_matter():
@@ -435,7 +445,8 @@ def test_too_many_sets_are_counted():
         InvariantSubsets(screening="none").fit(x, x[:, 0], env=env)
     y = x[:, 0] + rng.normal(size=200)
     fit = InvariantSubsets(max_candidates=4).fit(x, y, env=env)
-    assert len(fit.candidates_) == 4 and 0 in fit.candidates_
+    assert len(fit.candidates_) == 4
+    assert 0 in fit.candidates_
     wide = InvariantSubsets(screening="none", max_size=1).fit(x, y, env=env)
     assert len(wide.table_) == 31
 
