@@ -1,0 +1,488 @@
+"""Numbers of environments and rows, power, and gaps of a known population (spec 2.3, 2.4).
+
+The functions ``eta_*`` bound the chance V that a new environment is outside of what was found on m
+environments, with confidence 1 - delta over these m.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import optimize, special, stats
+
+from robuststat._core.errors import ParameterError
+from robuststat._core.params import Check, check_parameters, in_range, one_of
+from robuststat._core.types import Array
+from robuststat.invariance._gap import (
+    EnvModel,
+    env_gaps,
+    env_model,
+    f_cdf,
+    f_sf,
+    pairwise_gap,
+    roots,
+    smallest_ball,
+)
+from robuststat.invariance._moments import EnvMoments
+
+SampleSizeKind: TypeAlias = Literal["scenario", "split", "vc", "rows"]
+
+_PROBABILITY: Check = in_range(0, 1, closed="neither")
+_COUNT: Check = in_range(1, math.inf, integer=True)
+
+
+def eta_fixed(m: int, violations: int, delta: float) -> float:
+    """Bound of V for a ball fixed beforehand: Clopper and Pearson's upper limit."""
+    if violations >= m:
+        return 1.0
+    return float(special.betaincinv(violations + 1, m - violations, 1 - delta))
+
+
+def eta_scenario(m: int, n_free: int, delta: float) -> float:
+    """Bound of V for the smallest ball, a convex scenario programme with ``n_free`` unknowns.
+
+    P(V > eta) <= sum_{i < D} C(m, i) eta^i (1 - eta)^(m - i), Campi and Garatti (2008); 1 when
+    there are fewer environments than unknowns.
+    """
+    if m < n_free:
+        return 1.0
+    return float(special.betaincinv(n_free, m - n_free + 1, 1 - delta))
+
+
+def eta_wait_judge(m: int, n_support: int, delta: float) -> float:
+    """Bound of V from the number of support environments found (Campi and Garatti 2018).
+
+    1 - t with delta/(m + 1) sum_{i = s}^{m} C(i, s) t^(i - s) = C(m, s) t^(m - s).
+    """
+    s = n_support
+    if s >= m:
+        return 1.0
+    i = np.arange(s, m + 1)
+    log_choose = special.gammaln(i + 1) - special.gammaln(s + 1) - special.gammaln(i - s + 1)
+
+    def difference(log_t: float) -> float:
+        left = math.log(delta / (m + 1)) + special.logsumexp(log_choose + (i - s) * log_t)
+        return float(left - log_choose[-1] - (m - s) * log_t)
+
+    # The left side wins at t -> 0, the right side at t = 1.
+    low = -1.0
+    while difference(low) < 0:
+        low *= 2
+    return 1.0 - math.exp(float(optimize.brentq(difference, low, 0.0, xtol=1e-15, rtol=1e-14)))
+
+
+def vc_dimension(k: int, dim: int, sites: int, in_degree: int) -> float:
+    """Smaller of the two bounds of the dimension of all linear representations (spec 2.3 d)."""
+    q = sites * in_degree
+    by_environment = math.comb(q + 4 * sites, 4 * sites)
+    by_representation = 2 * (k * dim + k) * math.log2(72)
+    return float(min(by_environment, by_representation))
+
+
+def invariance_sample_size(
+    eta: float = 0.1,
+    delta: float = 0.05,
+    k: int = 1,
+    *,
+    candidates: int = 1,
+    kind: SampleSizeKind = "scenario",
+    violations: int = 0,
+    d1: float = 0.0,
+    dim: int = 10,
+    sites: int = 1,
+    in_degree: int = 2,
+    rho: float = 0.5,
+    sigma2: float = 1.0,
+    lambda_min: float = 1.0,
+) -> int:
+    """Smallest number of environments (or of rows in each) that a certificate needs.
+
+    With that many environments, drawn independently like those to come, at most a share ``eta`` of
+    new environments is outside of the certified ball, with confidence 1 - ``delta``.
+
+    Parameters
+    ----------
+    eta, delta : float
+        Share of new environments outside, and chance that the certificate fails; in (0, 1).
+    k : int
+        Number of coefficients in the gap, the intercept included when it is.
+    candidates : int
+        Representations that are searched on the same data; ``delta`` is divided by it.
+    kind : {"scenario", "split", "vc", "rows"}
+        ``"scenario"``: ball found on the same environments (k + 1 unknowns). ``"split"``: ball
+        fixed beforehand or on others, with ``violations`` environments outside it. ``"vc"``: any
+        linear representation, chosen by continuous search (realisable PAC bound; very large).
+        ``"rows"``: not environments but rows in each, so that the sampling error of its
+        coefficients is at most ``rho``.
+    violations : int
+        Environments outside the ball, for ``"split"``.
+    d1 : float
+        Miss probability of the confidence set of each environment; the bound is eta/(1 - d1)
+        then. 0: the statement is about estimates from equally large samples.
+    dim, sites, in_degree : int
+        Covariates, nodes that interventions touch, and causes of each of them, for ``"vc"``.
+    rho, sigma2, lambda_min : float
+        Radius asked for, error variance, and smallest eigenvalue of the second moments of the
+        covariates, for ``"rows"``; there ``d1`` must be positive.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ParameterError
+        For a value outside its range.
+
+    Examples
+    --------
+    >>> from robuststat import invariance_sample_size
+    >>> invariance_sample_size(eta=0.1, delta=0.05, k=1)
+    46
+    >>> invariance_sample_size(eta=0.1, delta=0.05, kind="split")
+    29
+    """
+    values = {"eta": eta, "delta": delta, "k": k, "candidates": candidates, "kind": kind}
+    checks: dict[str, Check] = {"eta": _PROBABILITY, "delta": _PROBABILITY, "k": _COUNT}
+    checks |= {"candidates": _COUNT, "kind": one_of(*get_args(SampleSizeKind))}
+    checks["violations"] = in_range(0, math.inf, integer=True)
+    checks["d1"] = in_range(0, 1, closed="neither" if kind == "rows" else "left")
+    positive = in_range(0, math.inf, closed="neither")
+    checks |= {"dim": _COUNT, "sites": _COUNT, "in_degree": _COUNT}
+    checks |= {"rho": positive, "sigma2": positive, "lambda_min": positive}
+    values |= {"violations": violations, "d1": d1, "dim": dim, "sites": sites}
+    values |= {"in_degree": in_degree, "rho": rho, "sigma2": sigma2, "lambda_min": lambda_min}
+    check_parameters("invariance_sample_size", checks, values)
+    if kind == "rows":
+        return _rows_needed(rho, k, d1, sigma2 / lambda_min)
+    goal, risk = eta * (1 - d1), delta / candidates
+    if kind == "vc":
+        vc = vc_dimension(k, dim, sites, in_degree)
+        by_risk = 4 / goal * math.log2(2 / risk)
+        return math.ceil(max(by_risk, 8 * vc / goal * math.log2(13 / goal)))
+    if kind == "split":
+        return _smallest(lambda m: eta_fixed(m, violations, risk), violations + 1, goal)
+    return _smallest(lambda m: eta_scenario(m, k + 1, risk), k + 1, goal)
+
+
+def _smallest(bound: Any, start: int, goal: float) -> int:
+    """Smallest integer m >= start with bound(m) <= goal; bound decreases in m."""
+    high = max(start, 2)
+    while bound(high) > goal:
+        high *= 2
+    low = start
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bound(middle) <= goal else (middle + 1, high)
+    return low
+
+
+def radius_of_errors(n_rows: float, k: int, d1: float) -> float:
+    """k F_{k, n - k; 1 - d1} / n, the squared radius in units of s2 / lambda_min(M)."""
+    return float(k * stats.f.isf(d1, k, n_rows - k) / n_rows)
+
+
+def _rows_needed(rho: float, k: int, d1: float, ratio: float) -> int:
+    return _smallest(lambda n: ratio * radius_of_errors(n, k, d1), k + 1, rho**2)
+
+
+@dataclass(frozen=True, slots=True)
+class InvariancePower:
+    """Power of the three tests of psi.
+
+    Attributes
+    ----------
+    chow : float
+        Chance to reject equal coefficients (psi = 0).
+    relevant : float
+        Chance to reject psi <= eps, a violation that matters.
+    equivalence : float
+        Chance to reject psi >= eps, that is, to certify eps-invariance.
+    psi, eps, alpha : float
+        True value, bound and level.
+    n_env, n_obs : int
+        Environments and rows in all.
+    """
+
+    chow: float
+    relevant: float
+    equivalence: float
+    psi: float
+    eps: float
+    alpha: float
+    n_env: int
+    n_obs: int
+
+
+def invariance_power(
+    n_env: int,
+    n_rows: int | Sequence[int],
+    k: int,
+    *,
+    psi: float,
+    eps: float = 0.05,
+    alpha: float = 0.05,
+) -> InvariancePower:
+    """Power of the tests of equal, relevantly different and equivalent coefficients.
+
+    Exact for Gaussian errors of one variance, given the design: the statistic is noncentral F with
+    noncentrality N psi.
+
+    Parameters
+    ----------
+    n_env : int
+        Number of environments K, at least 2.
+    n_rows : int or sequence of K int
+        Rows in each.
+    k : int
+        Number of coefficients, the intercept included.
+    psi : float
+        True average risk gap, in units of the noise variance.
+    eps : float
+        Gap that would not matter, in the same unit.
+    alpha : float
+        Level of the tests.
+
+    Returns
+    -------
+    InvariancePower
+
+    Raises
+    ------
+    ParameterError
+        For a value outside its range, or fewer rows than coefficients.
+
+    Examples
+    --------
+    >>> from robuststat import invariance_power
+    >>> round(invariance_power(4, 200, 3, psi=0.0, eps=0.05).equivalence, 2)
+    0.95
+    """
+    values = {"n_env": n_env, "k": k, "psi": psi, "eps": eps, "alpha": alpha}
+    checks: dict[str, Check] = {"n_env": in_range(2, math.inf, integer=True), "k": _COUNT}
+    not_negative = in_range(0, math.inf, closed="left")
+    checks |= {"psi": not_negative, "eps": not_negative, "alpha": _PROBABILITY}
+    check_parameters("invariance_power", checks, values)
+    sizes = np.broadcast_to(np.asarray(n_rows), (n_env,)) if np.ndim(n_rows) == 0 else n_rows
+    if len(sizes) != n_env or min(int(n) for n in sizes) <= k:
+        raise ParameterError(
+            f"n_rows must be an integer above k = {k}, or {n_env} of them; got {n_rows!r}."
+        )
+    total = int(np.sum(sizes))
+    d1, d2 = (n_env - 1) * k, total - n_env * k
+    bounds = stats.f.isf(alpha, d1, d2), _upper(d1, d2, total * eps, alpha)
+    lower = _quantile(d1, d2, total * eps, alpha)
+    chow, relevant = (float(f_sf(x, d1, d2, total * psi)) for x in bounds)
+    equivalence = float(f_cdf(lower, d1, d2, total * psi))
+    return InvariancePower(chow, relevant, equivalence, psi, eps, alpha, n_env, total)
+
+
+def _quantile(d1: float, d2: float, noncentrality: float, probability: float) -> float:
+    """Quantile of the noncentral F, by bisection of its distribution function."""
+    high = 1.0
+    while f_cdf(high, d1, d2, noncentrality) < probability:
+        high *= 2
+    return float(
+        optimize.brentq(
+            lambda x: f_cdf(x, d1, d2, noncentrality) - probability, 0.0, high, xtol=1e-14
+        )
+    )
+
+
+def _upper(d1: float, d2: float, noncentrality: float, alpha: float) -> float:
+    return _quantile(d1, d2, noncentrality, 1 - alpha)
+
+
+# ------------------------------------------------------------------ a known population
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PopulationGap:
+    """Gaps of a representation in a linear structural model, without sampling error.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Coefficients, intercept first.
+    env_coef : ndarray of shape (K, k)
+        Best linear coefficients in every environment.
+    env_noise_var : ndarray of shape (K,)
+        Their error variances, unit of y squared.
+    pooled_coef : ndarray of shape (k,)
+        Best coefficients with all environments weighted equally.
+    risk_gap, coef_gap, grad_gap : ndarray of shape (K,)
+        Gaps at the pooled coefficients.
+    average_gap : float
+        Average risk gap, unit of y squared.
+    psi : float
+        That over the mean error variance.
+    pairwise_gap : float
+        Largest distance between the coefficients of two environments.
+    minimax_coef, minimax_risk : float
+        Smallest possible maximum of the gaps, and
+    centre_coef, centre_risk : ndarray of shape (k,)
+        the coefficients where it is attained.
+    noise_var_ratio : float
+        Largest over smallest error variance.
+    """
+
+    names: tuple[str, ...]
+    env_coef: Array
+    env_noise_var: Array
+    pooled_coef: Array
+    risk_gap: Array
+    coef_gap: Array
+    grad_gap: Array
+    average_gap: float
+    psi: float
+    pairwise_gap: float
+    minimax_coef: float
+    minimax_risk: float
+    centre_coef: Array
+    centre_risk: Array
+    noise_var_ratio: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an environment: coefficients, error variance and gaps."""
+        frame = pd.DataFrame(self.env_coef, columns=list(self.names))
+        return frame.assign(
+            noise_var=self.env_noise_var,
+            risk_gap=self.risk_gap,
+            coef_gap=self.coef_gap,
+            grad_gap=self.grad_gap,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"PopulationGap(psi={self.psi:.4g}, average_gap={self.average_gap:.4g}, "
+            f"minimax_coef={self.minimax_coef:.4g}, noise_var_ratio={self.noise_var_ratio:.4g})\n"
+            f"{self.to_frame().round(4).to_string()}"
+        )
+
+
+def population_gap(
+    B_list: Sequence[ArrayLike],
+    Omega_list: Sequence[ArrayLike],
+    mu_list: Sequence[ArrayLike] | None,
+    y: int,
+    S: Sequence[int],
+    *,
+    fit_intercept: bool = True,
+) -> PopulationGap:
+    """Exact gaps of a subset of nodes in linear structural equation models Z = B Z + mu + N.
+
+    For teaching, and for choosing the effect size of a power calculation.
+
+    Parameters
+    ----------
+    B_list : sequence of K array-like of shape (d, d)
+        Effects in each environment: B[i, j] is the effect of node j on node i.
+    Omega_list : sequence of K array-like of shape (d,) or (d, d)
+        Error variances, or their covariance matrix.
+    mu_list : sequence of K array-like of shape (d,), or None
+        Constants of the equations; None: zero.
+    y : int
+        Node that is the outcome.
+    S : sequence of int
+        Nodes used as covariates.
+    fit_intercept : bool
+        Whether the regressions have an intercept.
+
+    Returns
+    -------
+    PopulationGap
+
+    Raises
+    ------
+    ParameterError
+        For lists of different lengths, wrong shapes, a node that is not there, or a singular
+        system.
+
+    Examples
+    --------
+    >>> from robuststat import population_gap
+    >>> weak, strong = [[0, 0], [1, 0]], [[0, 0], [2, 0]]
+    >>> population_gap([weak, strong], [[1, 1], [1, 1]], None, y=1, S=[0]).average_gap
+    0.25
+    """
+    K = len(B_list)
+    constants = [np.zeros(np.shape(B_list[0])[0])] * K if mu_list is None else mu_list
+    if K < 1 or len(Omega_list) != K or len(constants) != K:
+        raise ParameterError(
+            f"B_list, Omega_list and mu_list have {K}, {len(Omega_list)} and {len(constants)} "
+            "environments. Pass one entry an environment in each."
+        )
+    nodes = [*S, y]
+    mean, scatter = [], []
+    for e in range(K):
+        m, V = _implied(B_list[e], Omega_list[e], constants[e], e)
+        if not all(0 <= j < len(m) for j in nodes) or len(set(nodes)) < len(nodes):
+            raise ParameterError(
+                f"S={list(S)} and y={y} must be different nodes in 0..{len(m) - 1}."
+            )
+        mean.append(m[nodes])
+        scatter.append(V[np.ix_(nodes, nodes)])
+    one = np.ones(K)
+    names = tuple(f"x{j}" for j in S)
+    moments = EnvMoments(
+        tuple(range(K)), names, one.astype(np.int64), one, one, np.array(mean), np.array(scatter)
+    )
+    return _gaps_of(env_model(moments, intercept=fit_intercept), names, fit_intercept)
+
+
+def _implied(B: ArrayLike, Omega: ArrayLike, mu: ArrayLike, e: int) -> tuple[Array, Array]:
+    """Mean and covariance of the nodes."""
+    effects = np.asarray(B, dtype=np.float64)
+    d = effects.shape[0]
+    noise = np.asarray(Omega, dtype=np.float64)
+    noise = np.diag(noise) if noise.ndim == 1 else noise
+    shift = np.asarray(mu, dtype=np.float64)
+    if effects.shape != (d, d) or noise.shape != (d, d) or shift.shape != (d,):
+        raise ParameterError(
+            f"Environment {e}: B has shape {effects.shape}, Omega {noise.shape} and mu "
+            f"{shift.shape}. For d nodes they must be (d, d), (d,) or (d, d), and (d,)."
+        )
+    system = np.eye(d) - effects
+    if np.linalg.matrix_rank(system) < d:
+        raise ParameterError(f"Environment {e}: I - B is singular. The graph must have no cycle.")
+    half = np.linalg.solve(system, noise)
+    return np.linalg.solve(system, shift), np.linalg.solve(system, half.T)
+
+
+def _gaps_of(model: EnvModel, names: tuple[str, ...], intercept: bool) -> PopulationGap:
+    second = model.moments.normal_equations(intercept=intercept)[0]
+    coef, pooled = model.fits.coef, model.pooled.coef[0]
+    noise = model.fits.ssr
+    risk, distance, grad = (
+        env_gaps(measure, coef - pooled, second)  # type: ignore[arg-type]
+        for measure in ("risk", "coef", "grad")
+    )
+    # Not from the raw differences: exact zeros of an invariant subset stay at rounding level.
+    average = model.ssr_between / model.moments.n_env
+    ball, bowl = (
+        smallest_ball(coef, roots(measure, second))  # type: ignore[arg-type]
+        for measure in ("coef", "risk")
+    )
+    return PopulationGap(
+        names=(("(Intercept)",) if intercept else ()) + names,
+        env_coef=coef,
+        env_noise_var=noise,
+        pooled_coef=pooled,
+        risk_gap=risk,
+        coef_gap=distance,
+        grad_gap=grad,
+        average_gap=average,
+        psi=average / float(noise.mean()),
+        pairwise_gap=pairwise_gap("coef", coef, second),
+        minimax_coef=ball.radius,
+        minimax_risk=bowl.radius**2,
+        centre_coef=ball.centre,
+        centre_risk=bowl.centre,
+        noise_var_ratio=float(noise.max() / noise.min()),
+    )
