@@ -25,6 +25,7 @@ _EXPORTS: dict[str, str] = {
     "DroppedRowsWarning": _ERRORS,
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "InvarianceTest": "robuststat.invariance",
     "LabelPlan": "robuststat.surrogate",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
@@ -33,13 +34,18 @@ _EXPORTS: dict[str, str] = {
     "SmallClusterWarning": _ERRORS,
     "WaldTest": "robuststat.result",
     "aggregate_units": "robuststat.surrogate",
+    "chow_test": "robuststat.invariance",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
     "draw_wave": "robuststat.surrogate",
+    "invariance_power": "robuststat.invariance",
+    "invariance_sample_size": "robuststat.invariance",
+    "population_gap": "robuststat.invariance",
+    "predictive_chow_test": "robuststat.invariance",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "invariance", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

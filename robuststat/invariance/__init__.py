@@ -29,3 +29,28 @@ derived in this package and are not their theorems. [P] is what other packages c
 3    Neighbours from the same moments: hidden variables, anchors, DRIG, IRM, nonlinear residuals.
 6    Everything linear is computed from the moments of the environments (``_moments``).
 """
+
+from __future__ import annotations
+
+from robuststat.invariance._calculators import (
+    InvariancePower,
+    invariance_power,
+    invariance_sample_size,
+)
+from robuststat.invariance._certificate import CertificateResult
+from robuststat.invariance._chow import ChowTest, chow_test, predictive_chow_test
+from robuststat.invariance._population import PopulationGap, population_gap
+from robuststat.invariance._test import InvarianceTest
+
+__all__ = [
+    "CertificateResult",
+    "ChowTest",
+    "InvariancePower",
+    "InvarianceTest",
+    "PopulationGap",
+    "chow_test",
+    "invariance_power",
+    "invariance_sample_size",
+    "population_gap",
+    "predictive_chow_test",
+]
