@@ -19,7 +19,12 @@ from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
 from robuststat.base import InferenceEstimator
-from robuststat.simulation import make_surrogate_linear, make_surrogate_logit
+from robuststat.invariance import InvarianceTest
+from robuststat.simulation import (
+    make_invariant_sem,
+    make_surrogate_linear,
+    make_surrogate_logit,
+)
 from robuststat.surrogate import DSLBlackBox, DSLClassifier, DSLMean, DSLMoment, DSLRegressor
 
 __all__ = [
@@ -35,6 +40,7 @@ ALL_ESTIMATORS: list[type[InferenceEstimator]] = [
     DSLBlackBox,
     DSLMean,
     DSLMoment,
+    InvarianceTest,
 ]
 
 
@@ -76,7 +82,8 @@ CHECKED_OPTIONS: dict[type[InferenceEstimator], list[dict[str, Any]]] = {
     DSLBlackBox: [
         {"n_boot": 20, "random_state": 0},
         {"n_boot": 20, "random_state": 0, "tuning": None},
-    ]
+    ],
+    InvarianceTest: [{"representation": []}],
 }
 
 
@@ -109,7 +116,8 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            return X[:, -1]
+            # Environments of about equal size, whatever the rows.
+            return np.arange(X.shape[0]) % 2 if role == "env" else X[:, -1]
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
             return None
@@ -155,6 +163,8 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     >>> est.fit(data.frame, data.outcome, **data.roles).n_labeled_
     80
     """
+    if issubclass(cls, InvarianceTest):
+        return _invariance_data(random_state)
     make = make_surrogate_logit if issubclass(cls, DSLClassifier) else make_surrogate_linear
     resampled = issubclass(cls, DSLBlackBox)
     data = make(n=400, n_labeled=80, random_state=random_state)
@@ -176,6 +186,19 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
             else {"learner": "ols", "n_rep": 2, "random_state": 3}
         ),
         resampled=resampled,
+    )
+
+
+def _invariance_data(random_state: int) -> Bunch:
+    data = make_invariant_sem(n_env=3, n_rows=100, p=3, random_state=random_state)
+    return Bunch(
+        frame=data.frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={"env": "env"},
+        options={},
+        random_options={},
+        resampled=False,
     )
 
 

@@ -240,7 +240,7 @@ def total_gap(
     computed from the estimates as they are.
     """
     if measure == "risk" and aggregate == "average" and test.kind == "homo":
-        return test.psi * model.sigma2
+        return test.psi * model.sigma2 if np.isfinite(test.psi) else model.ssr_between / test.n_obs
     coef, common, second = scaled_gaps(model, standardize)
     if aggregate == "minimax":
         radius = smallest_ball(coef, roots(measure, second)).radius

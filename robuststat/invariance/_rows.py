@@ -313,6 +313,11 @@ def check_environments(
         Of the environments that are used, and the names of those that are not.
     """
     k = moments.n_features + int(intercept)
+    if moments.n_env < 2:
+        raise DataError(
+            f"at least two environments are needed, but env has {moments.n_env} (n_samples = "
+            f"{moments.n_obs}). Pass an env that varies."
+        )
     small = moments.n_rows <= k
     dropped = tuple(level for level, on in zip(moments.levels, small, strict=True) if on)
     if dropped and not drop_small:
@@ -330,8 +335,8 @@ def check_environments(
         moments = moments.take(np.flatnonzero(~small))
     if moments.n_env < 2:
         raise DataError(
-            f"at least two environments are needed, but env has {moments.n_env}"
-            f"{' large enough' if dropped else ''}. Pass an env that varies."
+            f"at least two environments are needed, but only {moments.n_env} has more than {k} "
+            "rows. Use fewer covariates, or merge environments."
         )
     _check_columns(moments, intercept=intercept)
     return moments, dropped

@@ -375,7 +375,9 @@ class InvarianceTest(InvarianceAnswers):
         self.env_stderr_ = pd.DataFrame(spread, index=index, columns=names)
         self.env_sigma2_ = pd.Series(model.env_sigma2, index=index, name="sigma2")
         self.sigma2_ = model.sigma2
-        self.sigma2_ratio_ = float(np.nanmax(model.env_sigma2) / np.nanmin(model.env_sigma2))
+        smallest = float(np.nanmin(model.env_sigma2))
+        largest = float(np.nanmax(model.env_sigma2))
+        self.sigma2_ratio_ = largest / smallest if smallest > 0 else math.inf
         self.pooled_coef_ = model.pooled.coef[0].copy()
         self.n_env_ = model.moments.n_env
         self.moments_ = model.moments

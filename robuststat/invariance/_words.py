@@ -38,22 +38,21 @@ def psi_lines(
     alpha: float,
 ) -> list[str]:
     """How far from invariant, and whether that matters."""
-    words = (
-        f"Gap between environments: psi = {psi:.4f} of the noise variance, 95% interval "
-        f"[{interval[0]:.4f}, {interval[1]:.4f}] ({size_word(psi)} by convention)"
-    )
+    lines = [
+        f"How far from invariant: psi = {psi:.4f} of the noise variance ({size_word(psi)})",
+        f"  95% interval [{interval[0]:.4f}, {interval[1]:.4f}]; coefficients exactly equal: "
+        f"p = {p_equal:.3g}",
+    ]
     if p_equivalent <= alpha:
-        verdict = (
-            f"below eps = {eps:g}: approximately invariant (equivalence p = {p_equivalent:.3g})"
-        )
+        verdict = f"no, psi is below eps = {eps:g} (equivalence p = {p_equivalent:.3g})"
     elif p_relevant <= alpha:
-        verdict = f"above eps = {eps:g}: a violation that matters (p = {p_relevant:.3g})"
+        verdict = f"yes, psi is above eps = {eps:g} (relevant violation p = {p_relevant:.3g})"
     else:
         verdict = (
-            f"undecided at eps = {eps:g} (equivalence p = {p_equivalent:.3g}, relevant violation "
+            f"undecided at eps = {eps:g} (equivalence p = {p_equivalent:.3g}, relevant "
             f"p = {p_relevant:.3g})"
         )
-    return [words, f"  exactly equal coefficients: p = {p_equal:.3g}; {verdict}"]
+    return [*lines, f"Does it matter: {verdict}"]
 
 
 def certificate_assumptions(
@@ -136,13 +135,13 @@ def test_diagnostics(
     )
     verdict = "rejected" if null.p_value <= est.alpha else "not rejected"
     lines.append(
-        f"Strong invariance (coefficients and error variance, test {est.test_!r}): "
+        f"Strong invariance (test {est.test_!r}, error variance included): "
         f"p = {null.p_value:.3g}, {verdict} at {est.alpha:g}"
     )
     if (est.measure, est.aggregate) != ("risk", "average"):
         lines.append(f"Gap ({est.measure}, {est.aggregate}): {est.gap_:.4g}")
     lines.append(
-        f"Noise variance within environments {est.sigma2_:.4g}; largest over smallest "
+        f"Noise variance {est.sigma2_:.4g}, largest over smallest environment "
         f"{est.sigma2_ratio_:.3g}"
         + ("" if est.variance_pvalue_ != est.variance_pvalue_ else _spread_words(est))
     )
@@ -160,7 +159,7 @@ def test_diagnostics(
             "are those of the identified ones."
         )
     if est.n_env_ >= 3:
-        notes.append("for new environments, not these, see certificate().")
+        notes.append("what to expect in the next environment: certificate().")
     return {
         "n_dropped": data.n_dropped,
         "n_dropped_by": data.n_dropped_by,
