@@ -30,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "ICP": "robuststat.invariance",
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "InvarianceTest": "robuststat.invariance",
     "InvariantRegressor": "robuststat.invariance",
     "InvariantSubsets": "robuststat.invariance",
     "LabelPlan": "robuststat.surrogate",
@@ -44,10 +45,15 @@ _EXPORTS: dict[str, str] = {
     "VREx": "robuststat.invariance",
     "WaldTest": "robuststat.result",
     "aggregate_units": "robuststat.surrogate",
+    "chow_test": "robuststat.invariance",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
     "draw_wave": "robuststat.surrogate",
+    "invariance_power": "robuststat.invariance",
+    "invariance_sample_size": "robuststat.invariance",
+    "population_gap": "robuststat.invariance",
+    "predictive_chow_test": "robuststat.invariance",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "invariance", "simulation", "surrogate", "testing")

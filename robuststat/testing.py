@@ -19,8 +19,12 @@ from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
 from robuststat.base import InferenceEstimator
-from robuststat.invariance import DRIG, AnchorRegression
-from robuststat.simulation import make_surrogate_linear, make_surrogate_logit
+from robuststat.invariance import DRIG, AnchorRegression, InvarianceTest
+from robuststat.simulation import (
+    make_invariant_sem,
+    make_surrogate_linear,
+    make_surrogate_logit,
+)
 from robuststat.surrogate import DSLBlackBox, DSLClassifier, DSLMean, DSLMoment, DSLRegressor
 
 __all__ = [
@@ -38,6 +42,7 @@ ALL_ESTIMATORS: list[type[InferenceEstimator]] = [
     DSLMoment,
     AnchorRegression,
     DRIG,
+    InvarianceTest,
 ]
 
 
@@ -82,6 +87,7 @@ CHECKED_OPTIONS: dict[type[InferenceEstimator], list[dict[str, Any]]] = {
         {"n_boot": 20, "random_state": 0},
         {"n_boot": 20, "random_state": 0, "tuning": None},
     ],
+    InvarianceTest: [{"representation": []}],
 }
 
 
@@ -114,7 +120,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            # Environments by position: a column of X may have one value a row.
+            # Environments of about equal size, whatever the rows.
             return np.arange(X.shape[0]) % 2 if role == "env" else X[:, -1]
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
@@ -161,8 +167,8 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     >>> est.fit(data.frame, data.outcome, **data.roles).n_labeled_
     80
     """
-    if issubclass(cls, (AnchorRegression, DRIG)):
-        return _environments(random_state)
+    if issubclass(cls, (InvarianceTest, AnchorRegression, DRIG)):
+        return _invariance_data(random_state)
     make = make_surrogate_logit if issubclass(cls, DSLClassifier) else make_surrogate_linear
     resampled = issubclass(cls, DSLBlackBox)
     data = make(n=400, n_labeled=80, random_state=random_state)
@@ -187,20 +193,13 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     )
 
 
-def _environments(random_state: int) -> Bunch:
-    """Three environments that shift and stretch three covariates."""
-    rng = np.random.default_rng(random_state)
-    env = rng.integers(0, 3, size=400)
-    x = rng.normal(size=(400, 3)) * (1.0 + 0.5 * env[:, None]) + env[:, None]
-    frame = pd.DataFrame(x, columns=["x1", "x2", "x3"])
-    frame["y"] = x @ [1.0, -0.5, 0.0] + rng.normal(size=400)
-    # As floating-point numbers: one of the checks rescales the whole frame.
-    frame["e"] = env.astype(np.float64)
+def _invariance_data(random_state: int) -> Bunch:
+    data = make_invariant_sem(n_env=3, n_rows=100, p=3, random_state=random_state)
     return Bunch(
-        frame=frame,
+        frame=data.frame,
         covariates=["x1", "x2", "x3"],
         outcome="y",
-        roles={"env": "e"},
+        roles={"env": "env"},
         options={},
         random_options={},
         resampled=False,

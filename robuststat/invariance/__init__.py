@@ -33,24 +33,43 @@ derived in this package and are not their theorems. [P] is what other packages c
 from __future__ import annotations
 
 from robuststat.invariance._anchor import AnchorRegression
+from robuststat.invariance._calculators import (
+    InvariancePower,
+    invariance_power,
+    invariance_sample_size,
+)
+from robuststat.invariance._certificate import CertificateResult
+from robuststat.invariance._chow import ChowTest, chow_test, predictive_chow_test
 from robuststat.invariance._drig import DRIG
 from robuststat.invariance._hidden import HiddenICP
 from robuststat.invariance._irm import GroupDRO, LinearIRM, VREx
 from robuststat.invariance._nonlinear import NonlinearICP
+from robuststat.invariance._population import PopulationGap, population_gap
 from robuststat.invariance._regressor import InvariantRegressor
 from robuststat.invariance._stabilized import StabilizedRegression
 from robuststat.invariance._subsets import ICP, InvariantSubsets
+from robuststat.invariance._test import InvarianceTest
 
 __all__ = [
     "DRIG",
     "ICP",
     "AnchorRegression",
+    "CertificateResult",
+    "ChowTest",
     "GroupDRO",
     "HiddenICP",
+    "InvariancePower",
+    "InvarianceTest",
     "InvariantRegressor",
     "InvariantSubsets",
     "LinearIRM",
     "NonlinearICP",
+    "PopulationGap",
     "StabilizedRegression",
     "VREx",
+    "chow_test",
+    "invariance_power",
+    "invariance_sample_size",
+    "population_gap",
+    "predictive_chow_test",
 ]

@@ -289,6 +289,8 @@ class CoefTest:
         """Estimate of psi, unbiased before negative values are set to zero."""
         if self.df2 <= 2:
             return float("nan")
+        if not np.isfinite(self.statistic):
+            return float("inf")
         mean = self.statistic * (self.df2 - 2) / self.df2
         return max(0.0, self.df1 * (mean - 1.0)) / self.n_obs
 
@@ -303,10 +305,12 @@ class CoefTest:
         def excess(noncentrality: float) -> float:
             return self._cdf(noncentrality) - probability
 
+        if not np.isfinite(self.statistic):
+            return float("inf")
         if excess(0.0) <= 0:
             return 0.0
         high = max(1.0, 2 * self.df1 * self.statistic)
-        while excess(high) > 0:
+        while excess(high) > 0 and high < 1e300:
             high *= 2
         root = optimize.brentq(excess, 0.0, high, xtol=1e-12 * high, rtol=1e-14, maxiter=500)
         return float(root) / self.n_obs
@@ -325,6 +329,8 @@ class CoefTest:
 
 def f_cdf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
     """Distribution function of the noncentral F; exact, also for large noncentrality."""
+    if np.isinf(x):
+        return 1.0
     if noncentrality == 0:
         return stats.f.cdf(x, d1, d2)
     if np.isinf(d2):
@@ -334,6 +340,8 @@ def f_cdf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
 
 def f_sf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
     """Upper tail of the noncentral F."""
+    if np.isinf(x):
+        return 0.0
     if noncentrality == 0:
         return stats.f.sf(x, d1, d2)
     if np.isinf(d2):
@@ -350,7 +358,10 @@ def homoscedastic_test(model: EnvModel) -> CoefTest:
             "degrees of freedom to compare coefficients. Use more rows or fewer covariates."
         )
     within = float(model.fits.ssr.sum())
-    statistic = model.ssr_between / d1 / (within / d2) if within > 0 else np.inf
+    # Residuals that are only rounding errors of the outcome count as none.
+    size = float(model.moments.pooled().scatter[0, -1, -1])
+    exact = within <= 1e-24 * max(size, 1e-300)
+    statistic = np.inf if exact else model.ssr_between / d1 / (within / d2)
     return CoefTest(float(statistic), d1, d2, model.moments.n_obs, "homo")
 
 

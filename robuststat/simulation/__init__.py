@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from robuststat.simulation._invariance import (
+    draw_cloud,
+    make_environments,
+    make_invariant_sem,
+)
 from robuststat.simulation._labels import draw_labels
 from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
 from robuststat.simulation._surrogate import (
@@ -14,7 +19,10 @@ from robuststat.simulation._surrogate import (
 
 __all__ = [
     "MonteCarloResult",
+    "draw_cloud",
     "draw_labels",
+    "make_environments",
+    "make_invariant_sem",
     "make_predicted_covariate",
     "make_surrogate_linear",
     "make_surrogate_logit",
