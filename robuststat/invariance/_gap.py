@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from robuststat._core.errors import ConvergenceWarning, DataError, warn
 from robuststat._core.linalg import solve_psd
@@ -335,7 +335,8 @@ def f_cdf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
         return stats.f.cdf(x, d1, d2)
     if np.isinf(d2):
         return stats.ncx2.cdf(np.asarray(x) * d1, d1, noncentrality)
-    return stats.ncf.cdf(x, d1, d2, noncentrality)
+    value = stats.ncf.cdf(x, d1, d2, noncentrality)
+    return value if np.isfinite(value).all() else _poisson_mixture(x, d1, d2, noncentrality)[0]
 
 
 def f_sf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
@@ -346,7 +347,26 @@ def f_sf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
         return stats.f.sf(x, d1, d2)
     if np.isinf(d2):
         return stats.ncx2.sf(np.asarray(x) * d1, d1, noncentrality)
-    return stats.ncf.sf(x, d1, d2, noncentrality)
+    value = stats.ncf.sf(x, d1, d2, noncentrality)
+    return value if np.isfinite(value).all() else _poisson_mixture(x, d1, d2, noncentrality)[1]
+
+
+def _poisson_mixture(x: Any, d1: float, d2: float, noncentrality: float) -> tuple[Array, Array]:
+    """Both tails of the noncentral F as a Poisson mixture of beta distributions.
+
+    For noncentralities of thousands SciPy's series returns NaN far from the mean, which a search
+    for a root meets on its way (d1 = 60, d2 = 1e5, noncentrality = 8219). Terms beyond 12 standard
+    deviations of the Poisson weights are below 1e-30.
+    """
+    mean = noncentrality / 2.0
+    reach = 12.0 * np.sqrt(mean) + 40.0
+    j = np.arange(max(0.0, np.floor(mean - reach)), np.ceil(mean + reach) + 1.0)
+    weight = np.exp(special.xlogy(j, mean) - mean - special.gammaln(j + 1.0))
+    points = np.asarray(x, dtype=np.float64)[..., None]
+    share = d1 * points / (d1 * points + d2)
+    lower = special.betainc(d1 / 2.0 + j, d2 / 2.0, share) @ weight
+    upper = special.betaincc(d1 / 2.0 + j, d2 / 2.0, share) @ weight
+    return np.minimum(lower, 1.0), np.minimum(upper, 1.0)
 
 
 def homoscedastic_test(model: EnvModel) -> CoefTest:
