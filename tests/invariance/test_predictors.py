@@ -236,11 +236,22 @@ def test_hidden_icp_finds_the_effect_that_least_squares_misses():
     hidden = rng.normal(size=9000)
     x = np.column_stack([hidden, -hidden]) + rng.normal(size=(9000, 2)) * (1 + env[:, None])
     y = x @ [1.0, 0.5] + 2 * hidden + rng.normal(size=9000)
-    fit = HiddenICP().fit(x, y, env=env)
+    fit = HiddenICP(fit_intercept=False).fit(x, y, env=env)
     limits = fit.confint().to_numpy()
+    assert np.ptp(limits, axis=1).max() < 0.5
     assert ((limits[:, 0] < [1, 0.5]) & (limits[:, 1] > [1, 0.5])).all()
     assert (np.abs(LinearRegression().fit(x, y).coef_ - [1, 0.5]) > 0.1).all()
     assert "no environment acts on the outcome or on the hidden variables" in str(fit.summary())
+
+
+def test_hidden_icp_with_ones_says_that_means_do_not_shift():
+    x, y, env = example()
+    text = str(HiddenICP().fit(x - env[:, None] * [1, 0, -1], y, env=env).summary())
+    assert "identified by shifts of means, and those are weak here" in text
+    assert "shifts of means" not in str(HiddenICP().fit(x, y, env=env).summary())
+    centred = x - np.array([x[env == e].mean(axis=0) for e in range(3)])[env]
+    with pytest.raises(IdentificationError, match="along '.Intercept.'.*means must shift"):
+        HiddenICP().fit(centred, y, env=env)
 
 
 def test_hidden_icp_without_shift_names_the_direction():
@@ -251,14 +262,14 @@ def test_hidden_icp_without_shift_names_the_direction():
 
 
 def test_hidden_icp_reports_contradiction_as_nan():
-    # Two pairs of environments with small and large shifts; slopes differ between the pairs.
     rng = np.random.default_rng(0)
     env = np.repeat([0, 1, 2], 30_000)
     x = rng.normal(size=(90_000, 1)) * np.array([1.0, 3.0, 9.0])[env][:, None]
-    y = x[:, 0] * np.array([1.0, 1.0, 3.0])[env] + 0.1 * rng.normal(size=90_000)
-    fit = HiddenICP().fit(x, y, env=env)
+    x += np.array([0.0, 5.0, 20.0])[env][:, None]
+    y = x[:, 0] * np.array([1.0, 2.0, 2.5])[env] + 0.1 * rng.normal(size=90_000)
+    fit = HiddenICP(fit_intercept=False).fit(x, y, env=env)
     b, se = fit.env_coef_["x0"], fit.env_stderr_["x0"]
-    assert np.ptp(b) > 10 * se.max()  # about 3.2, 3.6 and 3.0: they cannot agree
+    assert np.ptp(b) > 10 * se.max()  # they cannot agree
     assert fit.confint().isna().all(axis=None)
     assert "contradict one another for x0" in str(fit.summary())
 
