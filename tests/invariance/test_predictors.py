@@ -253,7 +253,7 @@ def test_hidden_icp_with_ones_says_that_means_do_not_shift():
     moved = x + np.array([0.0, 3.0, 9.0])[env][:, None] * [1, 2, 3]
     assert "shifts of means" not in str(HiddenICP().fit(moved, y, env=env).summary())
     centred = x - np.array([x[env == e].mean(axis=0) for e in range(3)])[env]
-    with pytest.raises(IdentificationError, match="along '.Intercept.'.*means must shift"):
+    with pytest.raises(IdentificationError, match=r"along '.Intercept.'.*means must shift"):
         HiddenICP().fit(centred, y, env=env)
 
 
