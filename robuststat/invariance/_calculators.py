@@ -264,10 +264,10 @@ def invariance_power(
         )
     total = int(np.sum(sizes))
     d1, d2 = (n_env - 1) * k, total - n_env * k
-    bounds = stats.f.isf(alpha, d1, d2), _upper(d1, d2, total * eps, alpha)
+    bounds = float(stats.f.isf(alpha, d1, d2)), _upper(d1, d2, total * eps, alpha)
     lower = _quantile(d1, d2, total * eps, alpha)
-    chow, relevant = (float(f_sf(x, d1, d2, total * psi)) for x in bounds)
-    equivalence = float(f_cdf(lower, d1, d2, total * psi))
+    chow, relevant = (f_sf(x, d1, d2, total * psi) for x in bounds)
+    equivalence = f_cdf(lower, d1, d2, total * psi)
     return InvariancePower(chow, relevant, equivalence, psi, eps, alpha, n_env, total)
 
 
