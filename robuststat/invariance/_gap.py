@@ -160,9 +160,12 @@ def roots(measure: Measure, second: Array) -> Array:
         return np.broadcast_to(np.eye(second.shape[1]), second.shape)
     if measure == "grad":
         return second
-    values, vectors = np.linalg.eigh(second)
+    # At unit diagonal, so that columns of very different units keep their digits.
+    size = np.sqrt(np.maximum(np.einsum("eii->ei", second), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(second / size[:, :, None] / size[:, None, :])
     root = np.sqrt(np.maximum(values, 0.0))[:, :, None] * np.swapaxes(vectors, 1, 2)
-    return np.asarray(root)
+    return np.asarray(root * size[:, None, :])
 
 
 def pairwise_gap(measure: Measure, coef: Array, second: Array) -> float:
@@ -373,7 +376,9 @@ def homoscedastic_test(model: EnvModel) -> CoefTest:
     return CoefTest(float(statistic), d1, d2, model.moments.n_obs, "homo")
 
 
-def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
+def precision_test(
+    model: EnvModel, env_vcov: Array, kind: str, free: Array | None = None
+) -> CoefTest:
     """Welch-James test of equal coefficients with one variance matrix an environment.
 
     W = sum (w_e - wt)'V_e^-1(w_e - wt) with the precision-weighted mean wt. Johansen's (1980)
@@ -389,6 +394,8 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
         Variances of the deviations in standard units.
     kind : str
         Name.
+    free : ndarray of shape (K,), optional
+        Degrees of freedom of the variances; n_e - k by default.
     """
     k, K = model.n_coef, model.moments.n_env
     precision = np.stack([solve_psd(V, np.eye(k)) for V in env_vcov])
@@ -399,7 +406,8 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
     lack = np.eye(k) - np.stack([solve_psd(total, P) for P in precision])
     trace = np.einsum("eii->e", lack)
     square = np.einsum("eij,eji->e", lack, lack)
-    A = 0.5 * float(((square + trace**2) / (model.moments.n_rows - k)).sum())
+    df = model.moments.n_rows - k if free is None else free
+    A = 0.5 * float(((square + trace**2) / df).sum())
     d1 = (K - 1) * k
     return CoefTest(
         max(W, 0.0) / (d1 + 2 * A - 6 * A / (d1 + 2)),
@@ -411,7 +419,7 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
 
 
 def joint_test(model: EnvModel, vcov: Array, n_clusters: int) -> CoefTest:
-    """Wald test of equal coefficients with a joint variance, F(d1, G - 1).
+    """Hotelling test of equal coefficients with a joint variance, W (v - d1 + 1)/(v d1), v = G - 1.
 
     Parameters
     ----------
@@ -427,4 +435,5 @@ def joint_test(model: EnvModel, vcov: Array, n_clusters: int) -> CoefTest:
     contrast = np.kron(np.eye(K)[1:] - np.eye(K)[:1], np.eye(k))
     difference = contrast @ model.deviation.ravel()
     W = float(difference @ solve_psd(contrast @ vcov @ contrast.T, difference))
-    return CoefTest(W / d1, d1, n_clusters - 1, model.moments.n_obs, "cluster")
+    v = n_clusters - 1
+    return CoefTest(W * (v - d1 + 1) / (v * d1), d1, v - d1 + 1, model.moments.n_obs, "cluster")

@@ -161,7 +161,7 @@ def test_welch_without_environments_differences_equals_wald(draw):
 
 
 def test_clusters_and_hc3(draw):
-    # Singleton clusters are HC1-like: close to HC3 with 80 rows an environment.
+    # Singleton clusters are HC2: close to HC3 with 80 rows an environment.
     singles = fitted(draw, error="cluster", clusters=np.arange(240))
     robust = fitted(draw, error="HC3")
     assert singles.chow_.statistic == pytest.approx(robust.chow_.statistic, rel=0.25)
@@ -173,10 +173,12 @@ def test_clusters_and_hc3(draw):
         env=doubled["env"],
         clusters=np.tile(np.arange(240), 2),
     )
-    # Repeating every row tells nothing new when clusters say so: only the factor of CR1 moves.
-    ratio = twice.chow_.statistic / singles.chow_.statistic
-    expected = (239 / 225) / (479 / 465)
-    assert ratio == pytest.approx(expected, rel=1e-8)
+    # Repeating every row tells nothing new when clusters say so.
+    assert twice.chow_.statistic == pytest.approx(singles.chow_.statistic, rel=1e-8)
+    assert twice.chow_.p_value == pytest.approx(singles.chow_.p_value, rel=1e-6)
+    crossing = fitted(draw, error="cluster", clusters=np.tile(np.arange(80), 3))
+    assert crossing.chow_.df2 == 79 - 10 + 1
+    assert crossing.result_.n_clusters == 80
 
 
 def test_equivalence_and_relevance_are_complementary(draw):
@@ -417,8 +419,10 @@ def test_weights_have_no_rank_test(draw):
 
 
 def test_too_few_clusters(draw):
-    with pytest.raises(DataError, match="6 clusters cannot test 10 restrictions"):
+    with pytest.raises(DataError, match="6 clusters that cross environments cannot test 10"):
         fitted(draw, error="cluster", clusters=np.arange(240) % 6)
+    with pytest.raises(DataError, match="more than 6 clusters in every environment; 3 have fewer"):
+        fitted(draw, error="cluster", clusters=np.arange(240) // 20)
 
 
 def test_noise_free_outcome_is_infinitely_far_from_invariant(draw):
