@@ -195,6 +195,12 @@ class InvariancePower:
         True value, bound and level.
     n_env, n_obs : int
         Environments and rows in all.
+
+    Examples
+    --------
+    >>> from robuststat import invariance_power
+    >>> invariance_power(4, 200, 3, psi=0.1).n_obs
+    800
     """
 
     chow: float
@@ -249,7 +255,7 @@ def invariance_power(
     --------
     >>> from robuststat import invariance_power
     >>> round(invariance_power(4, 200, 3, psi=0.0, eps=0.02).equivalence, 2)
-    0.79
+    0.77
     """
     values = {"n_env": n_env, "k": k, "psi": psi, "eps": eps, "alpha": alpha}
     checks: dict[str, Check] = {"n_env": in_range(2, math.inf, integer=True), "k": _COUNT}
@@ -264,10 +270,10 @@ def invariance_power(
         )
     total = int(np.sum(sizes))
     d1, d2 = (n_env - 1) * k, total - n_env * k
-    bounds = stats.f.isf(alpha, d1, d2), _upper(d1, d2, total * eps, alpha)
+    bounds = float(stats.f.isf(alpha, d1, d2)), _upper(d1, d2, total * eps, alpha)
     lower = _quantile(d1, d2, total * eps, alpha)
-    chow, relevant = (float(f_sf(x, d1, d2, total * psi)) for x in bounds)
-    equivalence = float(f_cdf(lower, d1, d2, total * psi))
+    chow, relevant = (f_sf(x, d1, d2, total * psi) for x in bounds)
+    equivalence = f_cdf(lower, d1, d2, total * psi)
     return InvariancePower(chow, relevant, equivalence, psi, eps, alpha, n_env, total)
 
 

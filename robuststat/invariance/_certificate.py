@@ -177,8 +177,9 @@ def scenario(cloud: Cloud, delta: float, d1: float, *, wait: bool) -> dict[str, 
     number D = k + 1 of unknowns.
     """
     m, free = cloud.n_env, cloud.n_coef + 1
-    plain = smallest_ball(cloud.coef, cloud.roots)
-    safe = smallest_ball(cloud.coef, cloud.roots, cloud.error_radius(d1))
+    plain = smallest_ball(cloud.coef, cloud.roots, find_support=wait)
+    rho = cloud.error_radius(d1)
+    safe = smallest_ball(cloud.coef, cloud.roots, rho, find_support=wait)
     if wait:
         eta, eta_safe = (eta_wait_judge(m, len(b.support), delta) for b in (plain, safe))
     else:

@@ -41,7 +41,7 @@ class ChowTest:
     >>> print(chow_test(draw.X, draw.y, env=draw.env))
     Chow test
     H0: the coefficients are equal in the 2 environments
-    F(2, 56) = 0.45246, p-value = 0.638
+    F(2, 56) = 0.33315, p-value = 0.718
     """
 
     statistic: float
@@ -186,10 +186,10 @@ def predictive_chow_test(
     --------
     >>> from robuststat import predictive_chow_test
     >>> from robuststat.simulation import make_environments
-    >>> draw = make_environments(n_env=3, spread=0.5, random_state=0)
+    >>> draw = make_environments(n_env=3, n_rows=200, spread=0.5, random_state=0)
     >>> found = predictive_chow_test(draw.X, draw.y, env=draw.env)
-    >>> len(found.table), found.p_value < 0.05
-    (3, True)
+    >>> found.df1, found.table["p_value"].round(2).tolist()
+    (200.0, [0.48, 0.61, 0.0])
     """
     rows, moments = _moments(X, y, env, sample_weight, formula, fit_intercept, missing, compat)
     scaled = moments.scaled(moments.n_obs / moments.weight.sum())

@@ -13,7 +13,7 @@ from robuststat._core.formula import INTERCEPT
 from robuststat._core.linalg import cluster_sums, group_codes, symmetrise
 from robuststat._core.rng import check_rng
 from robuststat._core.types import Array
-from robuststat._core.vcov import check_clusters, hc_scores, small_sample
+from robuststat._core.vcov import check_clusters, cr2_scores, hc_scores
 from robuststat.invariance import _nulls as nulls
 from robuststat.invariance._gap import (
     Aggregate,
@@ -34,7 +34,7 @@ from robuststat.invariance._moments import least_squares
 from robuststat.invariance._rows import EnvRows
 
 ErrorKind: TypeAlias = Literal["homo", "welch", "HC3", "cluster"]
-VCOV_NAMES = {"homo": "iid", "welch": "welch", "HC3": "HC3", "cluster": "CR1"}
+VCOV_NAMES = {"homo": "iid", "welch": "welch", "HC3": "HC3", "cluster": "CR2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,11 @@ class Variances:
     df : float
         Degrees of freedom of the common ones.
     joint : ndarray of shape (K k, K k) or None
-        Of all separate coefficients, with clusters that may cross environments.
+        Of all separate coefficients, when clusters cross environments.
     n_clusters : int or None
         Clusters.
+    free : ndarray of shape (K,) or None
+        Degrees of freedom of the variances; None: rows less coefficients.
     """
 
     environment: Array
@@ -60,6 +62,7 @@ class Variances:
     df: float
     joint: Array | None = None
     n_clusters: int | None = None
+    free: Array | None = None
 
 
 def variances(model: EnvModel, error: ErrorKind, rows: EnvRows | None) -> Variances:
@@ -118,29 +121,42 @@ def _clustered(model: EnvModel, rows: EnvRows, Z: Array, weights: Array | None) 
     if rows.clusters is None:
         raise ParameterError("error='cluster' needs clusters= in fit.")
     n, k = Z.shape
-    K, d1 = rows.n_env, (rows.n_env - 1) * k
     codes, found = group_codes(rows.clusters, n)
-    G = len(found)
-    if d1 + 1 >= G:
-        raise DataError(
-            f"{G} clusters cannot test {d1} restrictions on the coefficients of {K} environments. "
-            "Use finer clusters, fewer covariates, or error='HC3'."
-        )
+    G, K = len(found), rows.n_env
+    inside = np.zeros((K, G), dtype=bool)
+    inside[rows.codes, codes] = True
+    nested = bool((inside.sum(axis=0) == 1).all())
+    _require_clusters(model, inside.sum(axis=1), G, nested)
     check_clusters(G)
-    factor = small_sample("CR1", n_obs=n, n_params=K * k, n_clusters=G).factor
-    w = np.ones(n) if weights is None else weights
-    resid = w * _residuals(rows, Z, model.fits.coef)
+    resid = _residuals(rows, Z, model.fits.coef)
     influence = np.zeros((n, K * k))
     for e, inverse in enumerate(model.fits.inverse):
         on = rows.codes == e
-        influence[on, e * k : (e + 1) * k] = (Z[on] * resid[on, None]) @ inverse
+        w = None if weights is None else weights[on]
+        psi = cr2_scores(Z[on], resid[on], codes[on], w)
+        influence[on, e * k : (e + 1) * k] = psi @ inverse
     totals = cluster_sums(influence, codes, G)
-    joint = factor * totals.T @ totals
+    joint = totals.T @ totals
     env = np.stack([joint[e * k : (e + 1) * k, e * k : (e + 1) * k] for e in range(K)])
-    psi = Z * (w * (rows.y - Z @ model.pooled.coef[0]))[:, None]
+    psi = cr2_scores(Z, rows.y - Z @ model.pooled.coef[0], codes, weights)
     half = cluster_sums(psi @ model.pooled.inverse[0], codes, G)
-    small = small_sample("CR1", n_obs=n, n_params=k, n_clusters=G)
-    return Variances(env, small.factor * half.T @ half, small.df, joint, G)
+    free = np.asarray(inside.sum(axis=1) - k, dtype=np.float64) if nested else None
+    return Variances(env, half.T @ half, G - 1.0, None if nested else joint, G, free)
+
+
+def _require_clusters(model: EnvModel, per_env: Any, n_clusters: int, nested: bool) -> None:
+    k, d1 = model.n_coef, (model.moments.n_env - 1) * model.n_coef
+    if nested and (per_env <= k + 1).any():
+        few = [repr(v) for v, g in zip(model.moments.levels, per_env, strict=True) if g <= k + 1]
+        raise DataError(
+            f"error='cluster' needs more than {k + 1} clusters in every environment; "
+            f"{len(few)} have fewer: {', '.join(few[:8])}. Use finer clusters or fewer covariates."
+        )
+    if not nested and n_clusters <= d1 + 1:
+        raise DataError(
+            f"{n_clusters} clusters that cross environments cannot test {d1} restrictions on the "
+            "coefficients. Use finer clusters, fewer covariates, or error='HC3'."
+        )
 
 
 def coefficient_test(model: EnvModel, error: ErrorKind, found: Variances) -> CoefTest:
@@ -152,7 +168,7 @@ def coefficient_test(model: EnvModel, error: ErrorKind, found: Variances) -> Coe
         wide = np.kron(np.eye(model.moments.n_env), Q)
         assert found.n_clusters is not None
         return joint_test(model, wide @ found.joint @ wide.T, found.n_clusters)
-    return precision_test(model, Q @ found.environment @ Q.T, error)
+    return precision_test(model, Q @ found.environment @ Q.T, error, found.free)
 
 
 # ---------------------------------------------------------------------- strong invariance

@@ -7,14 +7,15 @@ divided by their pooled standard deviations; coefficients are handed out in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
 from robuststat._core.errors import ConvergenceWarning, DataError, warn
 from robuststat._core.linalg import solve_psd
 from robuststat._core.types import Array, IntArray
+from robuststat.invariance._mixture import poisson_mixture
 from robuststat.invariance._moments import EnvFits, EnvMoments, least_squares
 
 Measure: TypeAlias = Literal["risk", "coef", "grad"]
@@ -160,9 +161,12 @@ def roots(measure: Measure, second: Array) -> Array:
         return np.broadcast_to(np.eye(second.shape[1]), second.shape)
     if measure == "grad":
         return second
-    values, vectors = np.linalg.eigh(second)
+    # At unit diagonal, so that columns of very different units keep their digits.
+    size = np.sqrt(np.maximum(np.einsum("eii->ei", second), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(second / size[:, :, None] / size[:, None, :])
     root = np.sqrt(np.maximum(values, 0.0))[:, :, None] * np.swapaxes(vectors, 1, 2)
-    return np.asarray(root)
+    return np.asarray(root * size[:, None, :])
 
 
 def pairwise_gap(measure: Measure, coef: Array, second: Array) -> float:
@@ -182,7 +186,9 @@ class Ball:
     support: IntArray
 
 
-def smallest_ball(coef: Array, roots: Array, slack: Array | None = None) -> Ball:
+def smallest_ball(
+    coef: Array, roots: Array, slack: Array | None = None, *, find_support: bool = False
+) -> Ball:
     """Minimise over w the largest |L_e (w - w_e)| + slack_e.
 
     Parameters
@@ -193,12 +199,14 @@ def smallest_ball(coef: Array, roots: Array, slack: Array | None = None) -> Ball
         Norms L_e.
     slack : ndarray of shape (m,), optional
         Radii around the w_e that must be inside too.
+    find_support : bool
+        Whether to find which environments determine the ball, by leaving out those at its edge.
 
     Notes
     -----
     For k = 1 and a common norm it is the middle of an interval; otherwise a second-order cone
     programme solved by Clarabel. An environment counts as support when the radius without it is
-    smaller.
+    smaller; without ``find_support`` those at the edge are returned.
     """
     m, k = coef.shape
     extra = np.zeros(m) if slack is None else slack
@@ -217,7 +225,7 @@ def smallest_ball(coef: Array, roots: Array, slack: Array | None = None) -> Ball
     # The worst constraint at the centre found: a true statement whatever the solver's accuracy.
     radius = float(reached.max())
     near = np.flatnonzero(reached > radius - 1e-4 * unit)
-    if len(near) <= 2 or len(near) == m:
+    if not find_support or len(near) <= 2:
         return Ball(centre, radius, near)
     support = []
     for e in near:
@@ -316,57 +324,43 @@ class CoefTest:
         return float(root) / self.n_obs
 
     def _cdf(self, noncentrality: float) -> float:
-        return float(f_cdf(self.statistic, self.df1, self.df2, noncentrality))
+        return f_cdf(self.statistic, self.df1, self.df2, noncentrality)
 
     def p_relevant(self, eps: float) -> float:
         """p-value of psi <= eps; small: the violation is larger than eps."""
-        return float(f_sf(self.statistic, self.df1, self.df2, self.n_obs * eps))
+        return f_sf(self.statistic, self.df1, self.df2, self.n_obs * eps)
 
     def p_equivalence(self, eps: float) -> float:
         """p-value of psi >= eps; small: the coefficients are the same up to eps."""
         return self._cdf(self.n_obs * eps)
 
 
-def f_cdf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
-    """Distribution function of the noncentral F; exact, also for large noncentrality."""
-    if np.isinf(x):
-        return 1.0
-    if noncentrality == 0:
-        return stats.f.cdf(x, d1, d2)
-    if np.isinf(d2):
-        return stats.ncx2.cdf(np.asarray(x) * d1, d1, noncentrality)
-    value = stats.ncf.cdf(x, d1, d2, noncentrality)
-    return value if np.isfinite(value).all() else _poisson_mixture(x, d1, d2, noncentrality)[0]
+# Above this scipy's series for the noncentral F does not converge (NaN from about 1e10).
+_LARGE = 1e9
 
 
-def f_sf(x: Any, d1: float, d2: float, noncentrality: float) -> Any:
-    """Upper tail of the noncentral F."""
-    if np.isinf(x):
-        return 0.0
-    if noncentrality == 0:
-        return stats.f.sf(x, d1, d2)
-    if np.isinf(d2):
-        return stats.ncx2.sf(np.asarray(x) * d1, d1, noncentrality)
-    value = stats.ncf.sf(x, d1, d2, noncentrality)
-    return value if np.isfinite(value).all() else _poisson_mixture(x, d1, d2, noncentrality)[1]
+def f_cdf(x: float, d1: float, d2: float, noncentrality: float) -> float:
+    """Distribution function of the noncentral F.
 
-
-def _poisson_mixture(x: Any, d1: float, d2: float, noncentrality: float) -> tuple[Array, Array]:
-    """Both tails of the noncentral F as a Poisson mixture of beta distributions.
-
-    For noncentralities of thousands SciPy's series returns NaN far from the mean, which a search
-    for a root meets on its way (d1 = 60, d2 = 1e5, noncentrality = 8219). Terms beyond 12 standard
-    deviations of the Poisson weights are below 1e-30.
+    Exact up to a noncentrality of 1e9. Beyond, the numerator is within 1e-4 of its mean, and what
+    is left is the chi-square of the denominator.
     """
-    mean = noncentrality / 2.0
-    reach = 12.0 * np.sqrt(mean) + 40.0
-    j = np.arange(max(0.0, np.floor(mean - reach)), np.ceil(mean + reach) + 1.0)
-    weight = np.exp(special.xlogy(j, mean) - mean - special.gammaln(j + 1.0))
-    points = np.asarray(x, dtype=np.float64)[..., None]
-    share = d1 * points / (d1 * points + d2)
-    lower = special.betainc(d1 / 2.0 + j, d2 / 2.0, share) @ weight
-    upper = special.betaincc(d1 / 2.0 + j, d2 / 2.0, share) @ weight
-    return np.minimum(lower, 1.0), np.minimum(upper, 1.0)
+    if noncentrality == 0:
+        return float(stats.f.cdf(x, d1, d2))
+    if max(noncentrality, x * d1) > _LARGE:
+        return float(stats.chi2.sf(noncentrality * d2 / (d1 * x), d2)) if x > 0 else 0.0
+    value = float(stats.ncf.cdf(x, d1, d2, noncentrality))
+    return poisson_mixture(x, d1, d2, noncentrality)[0] if np.isnan(value) else value
+
+
+def f_sf(x: float, d1: float, d2: float, noncentrality: float) -> float:
+    """Upper tail of the noncentral F."""
+    if noncentrality == 0:
+        return float(stats.f.sf(x, d1, d2))
+    if max(noncentrality, x * d1) > _LARGE:
+        return float(stats.chi2.cdf(noncentrality * d2 / (d1 * x), d2)) if x > 0 else 1.0
+    value = float(stats.ncf.sf(x, d1, d2, noncentrality))
+    return poisson_mixture(x, d1, d2, noncentrality)[1] if np.isnan(value) else value
 
 
 def homoscedastic_test(model: EnvModel) -> CoefTest:
@@ -380,12 +374,14 @@ def homoscedastic_test(model: EnvModel) -> CoefTest:
     within = float(model.fits.ssr.sum())
     # Residuals that are only rounding errors of the outcome count as none.
     size = float(model.moments.pooled().scatter[0, -1, -1])
-    exact = within <= 1e-24 * max(size, 1e-300)
+    exact = within <= 1e-13 * max(size, 1e-300)
     statistic = np.inf if exact else model.ssr_between / d1 / (within / d2)
     return CoefTest(float(statistic), d1, d2, model.moments.n_obs, "homo")
 
 
-def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
+def precision_test(
+    model: EnvModel, env_vcov: Array, kind: str, free: Array | None = None
+) -> CoefTest:
     """Welch-James test of equal coefficients with one variance matrix an environment.
 
     W = sum (w_e - wt)'V_e^-1(w_e - wt) with the precision-weighted mean wt. Johansen's (1980)
@@ -401,6 +397,8 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
         Variances of the deviations in standard units.
     kind : str
         Name.
+    free : ndarray of shape (K,), optional
+        Degrees of freedom of the variances; n_e - k by default.
     """
     k, K = model.n_coef, model.moments.n_env
     precision = np.stack([solve_psd(V, np.eye(k)) for V in env_vcov])
@@ -411,7 +409,8 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
     lack = np.eye(k) - np.stack([solve_psd(total, P) for P in precision])
     trace = np.einsum("eii->e", lack)
     square = np.einsum("eij,eji->e", lack, lack)
-    A = 0.5 * float(((square + trace**2) / (model.moments.n_rows - k)).sum())
+    df = model.moments.n_rows - k if free is None else free
+    A = 0.5 * float(((square + trace**2) / df).sum())
     d1 = (K - 1) * k
     return CoefTest(
         max(W, 0.0) / (d1 + 2 * A - 6 * A / (d1 + 2)),
@@ -423,7 +422,7 @@ def precision_test(model: EnvModel, env_vcov: Array, kind: str) -> CoefTest:
 
 
 def joint_test(model: EnvModel, vcov: Array, n_clusters: int) -> CoefTest:
-    """Wald test of equal coefficients with a joint variance, F(d1, G - 1).
+    """Hotelling test of equal coefficients with a joint variance, W (v - d1 + 1)/(v d1), v = G - 1.
 
     Parameters
     ----------
@@ -439,4 +438,5 @@ def joint_test(model: EnvModel, vcov: Array, n_clusters: int) -> CoefTest:
     contrast = np.kron(np.eye(K)[1:] - np.eye(K)[:1], np.eye(k))
     difference = contrast @ model.deviation.ravel()
     W = float(difference @ solve_psd(contrast @ vcov @ contrast.T, difference))
-    return CoefTest(W / d1, d1, n_clusters - 1, model.moments.n_obs, "cluster")
+    v = n_clusters - 1
+    return CoefTest(W * (v - d1 + 1) / (v * d1), d1, v - d1 + 1, model.moments.n_obs, "cluster")

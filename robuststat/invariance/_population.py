@@ -50,6 +50,14 @@ class PopulationGap:
         the coefficients where it is attained.
     noise_var_ratio : float
         Largest over smallest error variance.
+
+    Examples
+    --------
+    >>> from robuststat import population_gap
+    >>> weak, strong = [[0, 0], [1, 0]], [[0, 0], [2, 0]]
+    >>> found = population_gap([weak, strong], [[1, 1], [1, 1]], None, y=1, S=[0])
+    >>> found.env_coef[:, 1].round(6).tolist()
+    [1.0, 2.0]
     """
 
     names: tuple[str, ...]

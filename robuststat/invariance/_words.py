@@ -119,7 +119,7 @@ def certificate_text(found: Any) -> str:
     return "\n".join([*lines, "Assumes:", *(f"  - {text}" for text in found.assumptions)])
 
 
-def test_diagnostics(
+def diagnostics_of_test(
     est: Any, null: Any, data: Any, dropped: tuple[Any, ...], deficient: list[Any]
 ) -> dict[str, Any]:
     """Diagnostics of InvarianceTest: the answer in words above the table, notes below it."""
