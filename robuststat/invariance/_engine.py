@@ -194,7 +194,7 @@ def set_pvalues(found: Statistics, scaled: Scaled, options: SearchOptions) -> Ar
     if options.test in ("chow", "exact"):
         each = chow_pvalues(found, scaled.n_env, compat=options.compat)
     else:
-        each = env_pvalues(scaled.n_env, found.env_mean, found.env_ss)
+        each = env_pvalues(scaled.n_env, found.env_mean, found.env_ss, options.factor)
         if options.test == "correlation":
             each = correlation_pvalues(found, scaled.n_env, scaled.total, scaled.scatter, each)
     return np.asarray(np.minimum(1.0, options.factor * each.min(axis=1)), dtype=np.float64)

@@ -6,7 +6,7 @@ Subsets are rows of arrays, their variables bits of an integer. Section numbers:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import combinations
 
@@ -31,7 +31,30 @@ def two_sided_f(ratio: Array, d1: Array, d2: Array) -> Array:
     return np.asarray(2.0 * np.minimum(tail, 1.0 - tail))
 
 
-def env_pvalues(n_env: Array, mean: Array, ss: Array) -> Array:
+def _two_sided_t(df: Array, t: Array) -> Array:
+    return np.asarray(2.0 * special.stdtr(df, -np.abs(t)))
+
+
+def _far_from_equal(ratio: Array, d1: Array, d2: Array, z: float) -> BoolArray:
+    """Whether a variance ratio may be beyond ``z`` normal quantiles (Wilson and Hilferty 1931).
+
+    From 30 degrees of freedom on their error is below .05 quantiles; a margin of .3 is left.
+    """
+    a, b = 2.0 / (9.0 * d1), 2.0 / (9.0 * d2)
+    root = np.cbrt(ratio)
+    distance = np.abs((1.0 - b) * root - (1.0 - a)) / np.sqrt(b * root**2 + a)
+    small = np.minimum(d1, d2) < 30.0
+    return np.asarray(small | ~(distance < z - 0.3))
+
+
+def _only_where(need: BoolArray, tail: Callable[..., Array], *values: Array) -> Array:
+    """Evaluate a tail probability where needed, one elsewhere."""
+    out = np.ones(need.shape)
+    out[need] = tail(*(np.broadcast_to(v, need.shape)[need] for v in values))
+    return out
+
+
+def env_pvalues(n_env: Array, mean: Array, ss: Array, factor: float = 1.0) -> Array:
     """Compare the residuals of each environment with all others: mean and variance (2.2, normal).
 
     Parameters
@@ -40,6 +63,9 @@ def env_pvalues(n_env: Array, mean: Array, ss: Array) -> Array:
         Rows.
     mean, ss : ndarray of shape (S, K)
         Mean and centred sum of squares of the residuals of each environment.
+    factor : float
+        What the smallest p-value is multiplied by, and then capped at one, afterwards. Statistics
+        that would be capped are not turned into p-values: they count as one.
 
     Returns
     -------
@@ -60,8 +86,12 @@ def env_pvalues(n_env: Array, mean: Array, ss: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (mean - rest_mean) / np.sqrt(a + b)
         df = (a + b) ** 2 / (a**2 / (n - 1.0) + b**2 / (rest - 1.0))
-        p_mean = 2.0 * special.stdtr(df, -np.abs(t))
-        p_var = two_sided_f(var / rest_var, n - 1.0, rest - 1.0)
+        # Below this normal quantile 2 * factor * p exceeds one; a t tail is heavier than a normal.
+        z = float(stats.norm.isf(0.25 / factor))
+        p_mean = _only_where(~(np.abs(t) < z), _two_sided_t, df, t)
+        ratio = var / rest_var
+        far = _far_from_equal(ratio, n - 1.0, rest - 1.0, z)
+        p_var = _only_where(far, two_sided_f, ratio, n - 1.0, rest - 1.0)
     # Residuals without any spread (a perfect fit) are the same everywhere.
     p_mean = np.where(np.isnan(p_mean), 1.0, p_mean)
     p_var = np.where(np.isnan(p_var), 1.0, p_var)

@@ -20,7 +20,12 @@ from sklearn.utils.estimator_checks import check_estimator
 from robuststat import ICP, InvariantSubsets, NonlinearICP
 from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat.invariance import _engine
-from robuststat.invariance._search import hitting_sets, minimal_sets, two_sided_f
+from robuststat.invariance._search import (
+    env_pvalues,
+    hitting_sets,
+    minimal_sets,
+    two_sided_f,
+)
 from robuststat.testing import with_invented_roles
 
 EXACT = 1e-8  # the same formulas in another language
@@ -255,6 +260,21 @@ def test_two_sided_f_in_both_tails():
         expected = 2 * min(low, stats.f.sf(ratio, d1, d2))
         found = two_sided_f(np.array([ratio]), np.array([d1]), np.array([d2]))[0]
         assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("K", [2, 3, 12])
+@pytest.mark.parametrize("rows", [4, 12, 40, 400])
+def test_tails_that_would_be_capped_are_left_out(K, rows):
+    rng = np.random.default_rng(K * rows)
+    n, factor = np.full(K, float(rows)), K - 1.0
+    mean = rng.normal(size=(4000, K)) / np.sqrt(rows)
+    ss = rng.chisquare(rows - 1, size=(4000, K))
+    # With a factor of 1/4 nothing is capped, so that every tail is evaluated.
+    whole = env_pvalues(n, mean, ss, 0.25)
+    short = env_pvalues(n, mean, ss, factor)
+    final = [np.minimum(1.0, factor * p.min(axis=1)) for p in (short, whole)]
+    assert_allclose(final[0], final[1], rtol=0, atol=0)
+    assert 0 < (final[0] == 1).mean() < 1
 
 
 def test_equivalence_is_that_of_the_noncentral_f():
