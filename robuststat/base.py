@@ -59,6 +59,24 @@ class InferenceEstimator(BaseEstimator):
             "a column name when X is a data frame."
         )
 
+    def fit_stream(self, source: Any, y: Any = None, **roles: Any) -> Self:
+        """Refuse a source read in chunks; families whose estimates are sums over rows offer it.
+
+        Parameters
+        ----------
+        source, y, **roles
+            As for ``fit``.
+
+        Raises
+        ------
+        ParameterError
+            Always, where a class does not override this.
+        """
+        raise ParameterError(
+            f"{type(self).__name__} needs all rows in memory and has no fit_stream. Read the "
+            "source into a data frame and pass it to fit."
+        )
+
     def _store(self, result: InferenceResult, data: RoleData) -> Self:
         self.result_ = result
         self.design_ = data.design
@@ -77,7 +95,7 @@ class InferenceEstimator(BaseEstimator):
         """Return the constructor call with the parameters that differ from their defaults."""
         defaults = type(self)().get_params(deep=False)
         changed = [
-            f"{name}={value!r}"
+            f"{name}={_written(value)}"
             for name, value in self.get_params(deep=False).items()
             if repr(value) != repr(defaults[name])
         ]
@@ -247,10 +265,17 @@ class InferenceEstimator(BaseEstimator):
         if kind.startswith("CR") != (codes is not None):
             raise ParameterError(f"kind={kind!r} and clusters do not fit: pass clusters for CR.")
         n, k = influence.shape
-        k += int(self.result_.diagnostics.get("n_absorbed", 0))
+        # Absorbed effects count; several outcomes have a small-sample factor of their own each.
+        k = int(self.result_.diagnostics.get("n_params", k))
         small = small_sample(kind, n_obs=n, n_params=k, n_clusters=n_clusters)  # type: ignore[arg-type]
         vcov = small.factor * meat(influence, clusters=codes).matrix / n
         return replace(self.result_, vcov=vcov, vcov_type=kind, df=small.df, n_clusters=n_clusters)
+
+
+def _written(value: Any) -> str:
+    """Value of a parameter as one would write it: functions by name, not by address."""
+    name = getattr(value, "__name__", "")
+    return name if callable(value) and name and not isinstance(value, type) else repr(value)
 
 
 def own_slopes(slopes: Array) -> Array:

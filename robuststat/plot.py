@@ -1,4 +1,4 @@
-"""Plots of coefficients and curves from tidy frames; matplotlib is imported in the functions."""
+"""Plots of coefficients, curves and points; matplotlib is imported in the functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robuststat._core.errors import DataError, ParameterError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["coefplot", "curveplot"]
+__all__ = ["coefplot", "curveplot", "scatterplot"]
 
 Array: TypeAlias = NDArray[np.float64]
 # Okabe and Ito's colours, told apart with every common colour vision; the yellow is too pale.
@@ -308,4 +308,99 @@ def curveplot(
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.legend(frameon=False)
+    return ax
+
+
+def scatterplot(
+    x: Array,
+    y: Array,
+    *,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw many points on a logarithmic horizontal axis, some of them marked.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n,)
+        Coordinates. The vertical axis shows the middle 98 % of ``y`` and all marks; points outside
+        are drawn as triangles at the edge, and counted.
+    marks : mapping of str to (x, y), optional
+        Words -> point (at most 7), drawn on top in different colours and markers.
+    xlabel, ylabel : str
+        Labels of the axes.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    DataError
+        If there are no points.
+    ParameterError
+        If there are too many marks.
+
+    Examples
+    --------
+    >>> x, y = np.array([0.1, 1.0, 10.0]), np.array([1.0, 1.2, 3.0])
+    >>> scatterplot(x, y, marks={"first": (0.1, 1.0)}, ylabel="Estimate").get_ylabel()
+    'Estimate'
+    """
+    pyplot = _pyplot()
+    marks = {} if marks is None else dict(marks)
+    if len(x) == 0:
+        raise DataError("There are no points, so there is nothing to draw.")
+    if len(marks) > len(_COLORS):
+        raise ParameterError(
+            f"{len(marks)} marks cannot be told apart in one plot (at most {len(_COLORS)}). Select "
+            "some of them first."
+        )
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    assert ax is not None  # for the type checker: pyplot is untyped
+    shown = [*np.quantile(y, [0.01, 0.99]), *(point[1] for point in marks.values())]
+    margin = 0.08 * (max(shown) - min(shown)) or 0.5
+    low, high = min(shown) - margin, max(shown) + margin
+    # Zero has no logarithm: such points are drawn at the smallest positive value.
+    positive = x[x > 0.0]
+    floor = float(positive.min()) if positive.size else 1.0
+    at = np.maximum(x, floor)
+    inside = (y >= low) & (y <= high)
+    dots: dict[str, Any] = {"color": "0.6", "linestyle": "none", "zorder": 1}
+    dots["markersize"] = 7 if len(x) < 200 else 3
+    ax.plot(at[inside], y[inside], ".", alpha=min(1.0, 60.0 / np.sqrt(len(x))), **dots)
+    for outside, side, arrow in ((y > high, high, "^"), (y < low, low, "v")):
+        ax.plot(at[outside], np.full(int(outside.sum()), side), arrow, clip_on=False, **dots)
+    for (label, point), color, marker in zip(marks.items(), _COLORS, _MARKERS, strict=False):
+        ax.plot(
+            max(point[0], floor),
+            point[1],
+            linestyle="none",
+            marker=marker,
+            markersize=9,
+            markeredgecolor="white",
+            color=color,
+            label=label,
+            zorder=3,
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}" if at.max() < 10.0 * at.min() else "")
+    ax.set_ylim(low, high)
+    n_outside = int((~inside).sum())
+    ax.set_xlabel(xlabel if n_outside == 0 else f"{xlabel}; {n_outside:,} points off the scale")
+    ax.set_ylabel(ylabel)
+    ax.grid(color="0.92", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    if marks:
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(marks))
     return ax

@@ -91,7 +91,9 @@ def footer_lines(
     *, lines: Sequence[str], notes: Sequence[str], assumptions: Sequence[str]
 ) -> list[str]:
     """Build what follows the significance codes: free lines, notes, assumptions."""
-    out = list(lines)
+    out: list[str] = []
+    for line in lines:
+        out += textwrap.wrap(line, WIDTH, subsequent_indent="  ") or [line]
     for note in notes:
         out += textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="  ")
     if assumptions:

@@ -18,14 +18,8 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
+from robuststat._examples import EXAMPLES, example_of, invention_of
 from robuststat.base import InferenceEstimator
-from robuststat.invariance import DRIG, AnchorRegression, InvarianceTest
-from robuststat.simulation import (
-    make_invariant_sem,
-    make_surrogate_linear,
-    make_surrogate_logit,
-)
-from robuststat.surrogate import DSLBlackBox, DSLClassifier, DSLMean, DSLMoment, DSLRegressor
 
 __all__ = [
     "ALL_ESTIMATORS",
@@ -34,60 +28,11 @@ __all__ = [
     "with_invented_roles",
 ]
 
-ALL_ESTIMATORS: list[type[InferenceEstimator]] = [
-    DSLRegressor,
-    DSLClassifier,
-    DSLBlackBox,
-    DSLMean,
-    DSLMoment,
-    AnchorRegression,
-    DRIG,
-    InvarianceTest,
-]
-
-
-class _LinearMoment:
-    """Normal equations of least squares; as an object it is written the same in every process."""
-
-    def __call__(self, theta: Any, X: Any, y: Any) -> Any:
-        return X * (y - X @ theta)[:, None]
-
-    def __repr__(self) -> str:
-        return "linear_moment"
-
-
-# Constructor parameters without which an estimator cannot be fitted.
-REQUIRED_OPTIONS: dict[type[InferenceEstimator], dict[str, Any]] = {
-    DSLMoment: {"moment": _LinearMoment()},
-}
+ALL_ESTIMATORS: list[type[InferenceEstimator]] = list(EXAMPLES)
 
 # Checks of scikit-learn that cannot apply, with the reason.
 EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {
-    cls: {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "it fits 31 coefficients to 15 rows, which is refused as collinear; "
-            "check_weights_duplicate_rows tests the same property on an identified model"
-        )
-    }
-    for cls in (DSLRegressor, DSLClassifier, DSLMoment, AnchorRegression, DRIG)
-} | {
-    DSLBlackBox: {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "it fits 30 coefficients to 15 rows, which is refused as too few labels; "
-            "check_weights_duplicate_rows tests the same property on an identified model"
-        )
-    }
-}
-
-# Options under which scikit-learn's checks are run; every fit is deterministic in the second.
-CHECKED_OPTIONS: dict[type[InferenceEstimator], list[dict[str, Any]]] = {
-    AnchorRegression: [{}, {"gamma": 10.0}],
-    DRIG: [{}],
-    DSLBlackBox: [
-        {"n_boot": 20, "random_state": 0},
-        {"n_boot": 20, "random_state": 0, "tuning": None},
-    ],
-    InvarianceTest: [{"representation": []}],
+    cls: example.expected for cls, example in EXAMPLES.items()
 }
 
 
@@ -120,8 +65,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            # Environments of about equal size, whatever the rows.
-            return np.arange(X.shape[0]) % 2 if role == "env" else X[:, -1]
+            return invention_of(cls)(role, X, y)
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
             return None
@@ -154,9 +98,7 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     -------
     Bunch
         ``frame`` with covariates and roles as columns; ``covariates``, ``outcome``; ``roles``
-        mapping role -> column; ``options`` for the constructor that make the fit deterministic,
-        ``random_options`` under which the estimate depends on the seed; ``resampled``, whether the
-        variance comes from drawing rows, so that it depends on their order.
+        mapping role -> column; ``options`` for the constructor that make the fit deterministic.
 
     Examples
     --------
@@ -167,43 +109,7 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     >>> est.fit(data.frame, data.outcome, **data.roles).n_labeled_
     80
     """
-    if issubclass(cls, (InvarianceTest, AnchorRegression, DRIG)):
-        return _invariance_data(random_state)
-    make = make_surrogate_logit if issubclass(cls, DSLClassifier) else make_surrogate_linear
-    resampled = issubclass(cls, DSLBlackBox)
-    data = make(n=400, n_labeled=80, random_state=random_state)
-    frame = pd.DataFrame(np.asarray(data.X), columns=["x1", "x2", "x3"])
-    frame["y"], frame["s"] = np.asarray(data.y), np.asarray(data.prediction)
-    return Bunch(
-        frame=frame,
-        covariates=["x1", "x2", "x3"],
-        outcome="y",
-        roles={"prediction": "s"},
-        options=(
-            {"tuning": None, "n_boot": 40, "random_state": 0}
-            if resampled
-            else {"learner": "passthrough", **REQUIRED_OPTIONS.get(cls, {})}
-        ),
-        random_options=(
-            {"tuning": "scalar", "n_boot": 40, "random_state": 3}
-            if resampled
-            else {"learner": "ols", "n_rep": 2, "random_state": 3}
-        ),
-        resampled=resampled,
-    )
-
-
-def _invariance_data(random_state: int) -> Bunch:
-    data = make_invariant_sem(n_env=3, n_rows=100, p=3, random_state=random_state)
-    return Bunch(
-        frame=data.frame,
-        covariates=["x1", "x2", "x3"],
-        outcome="y",
-        roles={"env": "env"},
-        options={},
-        random_options={},
-        resampled=False,
-    )
+    return example_of(cls).data(random_state)
 
 
 def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
@@ -212,7 +118,7 @@ def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
     Parameters
     ----------
     cls : type
-        A class of ``ALL_ESTIMATORS``, or a new one for which ``example_data`` has data.
+        A class of ``ALL_ESTIMATORS``, or one derived from it.
 
     Raises
     ------
@@ -228,28 +134,23 @@ def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
     check_sklearn(cls)
     data = example_data(cls)
     for check in CHECKS:
+        if check.__name__ in example_of(cls).not_applicable:
+            continue
         try:
             check(cls, data)
         except AssertionError as error:
             raise AssertionError(f"{cls.__name__}, {check.__name__}: {error}") from error
 
 
-def checked_options(cls: type[InferenceEstimator]) -> list[dict[str, Any]]:
-    """Return the constructor options under which scikit-learn's checks are run."""
-    return CHECKED_OPTIONS.get(cls, [{}, {"learner": "passthrough"}])
-
-
 def check_sklearn(cls: type[InferenceEstimator]) -> None:
     """Run scikit-learn's ``check_estimator`` with invented roles."""
     hooked = with_invented_roles(cls)
     expected = EXPECTED_FAILURES.get(cls, {})
-    for options in checked_options(cls):
+    for options in example_of(cls).options:
         # The checks' tiny data sets are fully labelled, which the estimators warn about.
         with warnings.catch_warnings(action="ignore"):
             outcomes = check_estimator(
-                hooked(**options, **REQUIRED_OPTIONS.get(cls, {})),
-                expected_failed_checks=expected,
-                on_fail=None,
+                hooked(**options), expected_failed_checks=expected, on_fail=None
             )
         failed = [o for o in outcomes if o["status"] == "failed"]
         words = "; ".join(f"{o['check_name']}: {o['exception']}" for o in failed)
@@ -336,7 +237,7 @@ def check_permutation(cls: type[InferenceEstimator], data: Bunch) -> None:
     """Check that the order of rows does not matter."""
     order = np.random.default_rng(0).permutation(len(data.frame))
     # A bootstrap draws rows by their position: its variance is another draw after a permutation.
-    names = ("estimate",) if data.resampled else ("estimate", "vcov")
+    names = ("estimate",) if example_of(cls).resampled else ("estimate", "vcov")
     _assert_same(_fit(cls, data), _fit(cls, data, data.frame.iloc[order]), names=names)
 
 
@@ -365,7 +266,7 @@ def check_reproducible(cls: type[InferenceEstimator], data: Bunch) -> None:
     """Check that a seed fixes the answer whatever n_jobs, and that another seed changes it."""
     if "n_jobs" not in cls().get_params():
         return
-    options = data.random_options
+    options = example_of(cls).stochastic | {"random_state": 3}
     first = _fit(cls, data, **options, n_jobs=1)
     _assert_same(first, _fit(cls, data, **options, n_jobs=2), tol=0.0)
     other = _fit(cls, data, **(options | {"random_state": 4}))

@@ -38,6 +38,7 @@ FLOORS = {
 FAMILY_FLOOR = 5
 # Private modules that a room was split into because of its length: module -> room.
 PART_OF = {
+    "_examples": "testing",
     "_format": "report",
     "_results": "result",
     "wald": "result",

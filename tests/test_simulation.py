@@ -756,12 +756,19 @@ def test_fitted_attribute_wins_over_the_object():
 def test_public_names():
     assert set(simulation.__all__) == {
         "MonteCarloResult",
+        "draw_cloud",
         "draw_labels",
+        "make_environments",
+        "make_invariant_sem",
+        "make_genius",
+        "make_invalid_iv",
+        "make_many_iv",
         "make_predicted_covariate",
         "make_surrogate_linear",
         "make_surrogate_logit",
         "make_surrogate_poisson",
         "make_surrogate_prevalence",
+        "make_weak_iv",
         "monte_carlo",
     }
     assert all(hasattr(simulation, name) for name in simulation.__all__)

@@ -53,7 +53,15 @@ def outcome_columns(y: Any, table: Table | None) -> dict[str, Any] | None:
     if y is None or isinstance(y, str):
         return None
     if isinstance(y, (list, tuple)) and len(y) > 1 and all(isinstance(v, str) for v in y):
-        if table is None or not all(v in table for v in y):
+        if table is None or not any(v in table for v in y):
+            return None
+        absent = [v for v in y if v not in table]
+        if absent and len(y) != table.n_rows:
+            raise RoleError(
+                f"y names {', '.join(map(repr, absent))}, which is not a column of X. Its columns "
+                f"are {table.listed()}."
+            )
+        if absent:
             return None
         _refuse_twice(y)
         return {name: name for name in y}

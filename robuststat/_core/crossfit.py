@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
@@ -45,7 +46,7 @@ class NuisanceTask:
     usable : ndarray of bool of shape (n,)
         Rows that can train.
     weights : ndarray of shape (n,) or None
-        Passed on to learners that take ``sample_weight``.
+        Passed on to learners, or last steps of pipelines, that take ``sample_weight``.
     """
 
     name: str
@@ -285,10 +286,19 @@ def _fit(task: NuisanceTask, rows: IntArray, seed: int) -> FittedLearner:
     for values in targets:
         learner = _seeded(clone(task.learner), seed)
         keywords = {}
-        if task.weights is not None and has_fit_parameter(learner, "sample_weight"):
-            keywords["sample_weight"] = task.weights[rows]
+        if task.weights is not None:
+            keywords = {name: task.weights[rows] for name in _weight_argument(learner)}
         learners.append(learner.fit(task.features[rows], values, **keywords))
     return FittedLearner(learners, n_columns)
+
+
+def _weight_argument(learner: Any) -> list[str]:
+    """Name of the argument of ``fit`` that takes weights; none when the learner takes none."""
+    if isinstance(learner, Pipeline):
+        # A pipeline has no such argument: its last step learns, so that one gets the weights.
+        name, last = learner.steps[-1]
+        return [f"{name}__{inner}" for inner in _weight_argument(last)]
+    return ["sample_weight"] if has_fit_parameter(learner, "sample_weight") else []
 
 
 def _seeded(estimator: Any, seed: int) -> Any:

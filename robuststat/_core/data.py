@@ -6,7 +6,7 @@ covariates and roles share one complete-case mask, counted per column.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +23,11 @@ from robuststat._core.columns import (
     read_outcome,
     read_outcomes,
 )
-from robuststat._core.design import ArrayDesign, Design, bind_groups
+from robuststat._core.design import ArrayDesign, Design, Shares, bind_groups
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
+    NoCompleteRowError,
     ParameterError,
     warn,
 )
@@ -39,30 +40,9 @@ from robuststat._core.formula import (
     quoted_sum,
 )
 from robuststat._core.roles import ROLE_KINDS, RoleReader, columns_named_by
+from robuststat._core.stream import is_source
 from robuststat._core.table import Codes, Table, as_table
 from robuststat._core.types import Array, BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Probabilities of the levels of a categorical covariate.
-
-    Attributes
-    ----------
-    levels : tuple
-        Levels, as in the column.
-    values : ndarray of shape (n, number of levels)
-        Probabilities; any real numbers that add up to one.
-    """
-
-    levels: tuple[Any, ...]
-    values: Array
-
-    def constants(self) -> Iterator[pd.Series]:
-        """Columns that hold one level in every row."""
-        n, dtype = self.values.shape[0], pd.CategoricalDtype(list(self.levels))
-        for c in range(len(self.levels)):
-            yield pd.Series(pd.Categorical.from_codes(np.full(n, c), dtype=dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +149,7 @@ def read_data(
     missing: str | None = None,
     several_outcomes: bool = False,
     design: Design | None = None,
+    part: bool = False,
 ) -> RoleData:
     """Validate the arguments of ``fit`` and return the rows to work on.
 
@@ -199,6 +180,8 @@ def read_data(
         Whether ``y`` may be several columns (a list of names, a frame or an array (n, m)).
     design : Design or None
         Design bound to other rows of the same source, to be used for these.
+    part : bool
+        Whether the rows are part of a source, which as a whole must have weight.
 
     Returns
     -------
@@ -237,7 +220,7 @@ def read_data(
         y_values, weights, groups, values, covariates = (
             _take(part, kept) for part in (y_values, weights, groups, values, covariates)
         )
-    _check_weights(weights)
+    _check_weights(weights, part=part)
     n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
     columns = covariate_names(estimator, n_columns)
     if design is None:
@@ -271,6 +254,11 @@ def _open(
             raise DataError(f"{type(estimator).__name__}.fit got X=None. Pass the covariates.")
         n_rows = _rows_without_covariates(y, roles)
         return np.empty((n_rows, 0)), None, n_rows
+    if is_source(X):
+        raise DataError(
+            f"{type(estimator).__name__} needs all rows in memory, but X is a source read in "
+            f"chunks ({type(X).__name__}). Read it into a data frame first."
+        )
     table = as_table(X)
     if table is not None:
         if table.n_rows == 0:
@@ -399,7 +387,9 @@ def _complete_rows(
             "Fill or remove these rows, or set missing='drop' to leave them out."
         )
     if not kept.any():
-        raise DataError(f"No complete row is left; missing values by column: {counts}.")
+        raise NoCompleteRowError(
+            f"No complete row is left; missing values by column: {counts}.", counts
+        )
     n_dropped = int(n_rows - kept.sum())
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     warn(f"{n_dropped} of {n_rows} rows dropped for missing values: {listed}.", DroppedRowsWarning)
@@ -418,7 +408,7 @@ def _take(value: Any, kept: BoolArray) -> Any:
     return value[kept]
 
 
-def _check_weights(weights: Array | None) -> None:
+def _check_weights(weights: Array | None, *, part: bool) -> None:
     if weights is None:
         return
     bad = np.flatnonzero((weights < 0) | np.isinf(weights))
@@ -427,7 +417,7 @@ def _check_weights(weights: Array | None) -> None:
             f"sample_weight has {bad.size} negative or infinite values (first at row {bad[0]}: "
             f"{weights[bad[0]]:g}). Weights must be finite and >= 0."
         )
-    if not weights.any():
+    if not part and not weights.any():
         raise DataError("sample_weight is zero for every row.")
 
 

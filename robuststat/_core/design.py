@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,28 @@ from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import FormulaDesign
 from robuststat._core.table import as_table, to_float
 from robuststat._core.types import Array, BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Probabilities of the levels of a categorical covariate.
+
+    Attributes
+    ----------
+    levels : tuple
+        Levels, as in the column.
+    values : ndarray of shape (n, number of levels)
+        Probabilities; any real numbers that add up to one.
+    """
+
+    levels: tuple[Any, ...]
+    values: Array
+
+    def constants(self) -> Iterator[pd.Series]:
+        """Columns that hold one level in every row."""
+        n, dtype = self.values.shape[0], pd.CategoricalDtype(list(self.levels))
+        for c in range(len(self.levels)):
+            yield pd.Series(pd.Categorical.from_codes(np.full(n, c), dtype=dtype))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,14 @@ class DataError(RobuststatError, ValueError):
     """The data passed to ``fit`` or ``predict`` cannot be used as they are."""
 
 
+class NoCompleteRowError(DataError):
+    """Every row has a missing value; ``counts`` says how many each column has."""
+
+    def __init__(self, message: str, counts: dict[str, int]) -> None:
+        super().__init__(message)
+        self.counts = counts
+
+
 class RoleError(RobuststatError, ValueError):
     """A role (such as ``prediction`` or ``treatment``) is missing or contradicts another one."""
 

@@ -208,29 +208,37 @@ def clip_psd(V: Array, scale: Array | None = None) -> tuple[Array, int]:
     return symmetrise(fixed * unit * unit[:, None]), n_clipped
 
 
-def nearest_psd(V: Array) -> Array:
-    """Positive semi-definite matrix near V with the diagonal of V.
-
-    Negative eigenvalues are set to zero at unit diagonal; the variances, which that raises, are
-    then scaled back. V itself comes back if it has no negative eigenvalue. A negative diagonal
-    entry is a DataError: no covariance matrix has it.
+def median_over_repetitions(estimates: Array, vcovs: Array) -> tuple[Array, Array]:
+    """Median of repeated estimates; the variance gains the spread between them.
 
     Parameters
     ----------
-    V : ndarray of shape (k, k)
-        Symmetric matrix with non-negative diagonal, such as an estimated covariance matrix.
+    estimates : ndarray of shape (S, k)
+        One row a repetition of cross-fitting.
+    vcovs : ndarray of shape (S, k, k)
+        Their variances V_s.
+
+    Returns
+    -------
+    estimate : ndarray of shape (k,)
+        Coordinatewise median.
+    vcov : ndarray of shape (k, k)
+        Entrywise median of V_s + (estimate_s - estimate)(estimate_s - estimate)'. Entrywise medians
+        need not be positive definite; the diagonal then keeps its place and the correlations are
+        those of the mean of these matrices.
     """
-    diagonal = np.diag(V)
-    if np.any(diagonal < 0):
-        raise DataError(
-            f"V has {np.sum(diagonal < 0)} negative diagonal entries (min {diagonal.min():.3g}), "
-            f"so no covariance matrix has this diagonal. Use clip_psd, which changes the diagonal."
-        )
-    fixed, n_clipped = clip_psd(V)
-    if n_clipped == 0:
-        return V
-    shrink = np.sqrt(diagonal / _unit_scale(np.diag(fixed)))
-    return symmetrise(fixed * shrink * shrink[:, None])
+    estimate = np.median(estimates, axis=0)
+    gaps = estimates - estimate
+    spread = vcovs + gaps[:, :, None] * gaps[:, None, :]
+    vcov = symmetrise(np.median(spread, axis=0))
+    scale = np.sqrt(np.diag(vcov))
+    if len(estimates) == 1:
+        return estimate, vcov
+    if (scale > 0).all() and np.linalg.eigvalsh(vcov / np.outer(scale, scale))[0] > 1e-8:
+        return estimate, vcov
+    average = symmetrise(spread.mean(axis=0))
+    ratio = scale / _unit_scale(np.sqrt(np.diag(average)))
+    return estimate, average * np.outer(ratio, ratio)
 
 
 def weighted_basis(X: Array, weights: Array | None = None) -> tuple[Array, Array, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,16 @@ def to_codes(values: Any, name: str) -> tuple[Codes, BoolArray]:
         raise DataError(f"{name} mixes types that cannot be ordered: {error}") from error
     missing = codes < 0
     return Codes(codes.astype(np.int64), tuple(levels.tolist())), missing
+
+
+def sorted_levels(levels: Iterable[Any], name: str) -> tuple[Any, ...]:
+    """Distinct levels in order; types that have no common order are a DataError."""
+    try:
+        return tuple(sorted(set(levels)))
+    except TypeError as error:
+        raise DataError(
+            f"{name} mixes types that cannot be ordered: {error}. Convert the column to one type."
+        ) from error
 
 
 def to_flag(values: Any, name: str) -> Array:

@@ -265,8 +265,13 @@ class InvarianceTest(InvarianceAnswers):
         )
         return self._finish(model, test, rows, rows.data, dropped, spread)
 
-    def fit_stream(
-        self, source: Any, y: str | None = None, *, env: str, sample_weight: str | None = None
+    def fit_stream(  # type: ignore[override]
+        self,
+        source: Any,
+        y: str | None = None,
+        *,
+        env: str | None = None,
+        sample_weight: str | None = None,
     ) -> Self:
         """Compare environments in one pass over a source that does not fit in memory.
 

@@ -7,6 +7,8 @@ from robuststat.simulation._invariance import (
     make_environments,
     make_invariant_sem,
 )
+from robuststat.simulation._iv import make_invalid_iv, make_weak_iv
+from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
 from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
 from robuststat.simulation._surrogate import (
@@ -22,11 +24,15 @@ __all__ = [
     "draw_cloud",
     "draw_labels",
     "make_environments",
+    "make_genius",
+    "make_invalid_iv",
     "make_invariant_sem",
+    "make_many_iv",
     "make_predicted_covariate",
     "make_surrogate_linear",
     "make_surrogate_logit",
     "make_surrogate_poisson",
     "make_surrogate_prevalence",
+    "make_weak_iv",
     "monte_carlo",
 ]

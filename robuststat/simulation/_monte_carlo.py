@@ -356,7 +356,7 @@ def _read(output: Any, level: float) -> Answer | None:
     elif all(hasattr(output, key) for key in ("estimate", "std_error", "names", "confint")):
         interval = output.confint(level=level)
         parts = [output.estimate, output.std_error, interval["conf_low"], interval["conf_high"]]
-        names = output.names
+        names = getattr(output, "labels", output.names)
     else:
         return None
     if parts[0] is None or parts[1] is None or (parts[2] is None) != (parts[3] is None):

@@ -21,6 +21,9 @@ from robuststat.surrogate._learners import input_matrix
 from robuststat.surrogate._models import GLMRows
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, moments_of
+from robuststat.surrogate._scores import DesignAdjusted
+from robuststat.surrogate._solve import fit_repetition
+from robuststat.surrogate._variance import variance_spec
 
 # Below this many labels a boosted ensemble has too little to learn from.
 _BOOSTING_LABELS = 200
@@ -63,7 +66,7 @@ def second_moments(
     """
     columns = {name: found[0] for name, found in predictions.predictions.items()}
     moments = moments_of(problem, columns)
-    bread = solve_square(-moments.sums(theta)[1], np.eye(theta.size))[position]
+    bread = _bread(problem, options, moments, theta)[position]
     squared = (moments.corrections(theta) @ bread) ** 2
     rows = problem.labelling.rows
     known = np.ones(moments.n_obs)
@@ -78,6 +81,16 @@ def second_moments(
         inputs.append(input_matrix(problem.surrogates, problem.features, problem.classes))
     seed = int(spawn_seeds(options.random_state, 1, bits=32)[0])
     return np.asarray(known * _learn(np.column_stack(inputs), rows, squared, seed))
+
+
+def _bread(problem: Problem, options: Options, moments: DesignAdjusted, theta: Array) -> Array:
+    """Return what a unit of each average score moves, of shape (p, q)."""
+    if moments.n_moments == moments.n_params:
+        return solve_square(-moments.sums(theta)[1], np.eye(theta.size))
+    spec = variance_spec(problem, options)[0]
+    fit = fit_repetition(moments, spec, start=theta, tol=options.tol, max_iter=options.max_iter)
+    assert fit.bread is not None
+    return fit.bread
 
 
 def _learn(inputs: Array, rows: Any, squared: Array, seed: int) -> Array:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.errors import ParameterError, RoleError
+from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import (
     Check,
@@ -120,8 +120,7 @@ class SurrogateEstimator(InferenceEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    # What a subclass says about its model; ``formula``, ``fit_intercept`` and ``by`` are
-    # constructor parameters where a class has them.
+    # What a subclass says about its model.
     _labels = False
     _several_outcomes = False
 
@@ -207,9 +206,10 @@ class SurrogateEstimator(InferenceEstimator):
         ----------
         X : array or frame of shape (n, p)
             Covariates of the model; with ``formula`` a frame holding all columns. A column named
-            by a role is not a covariate. :class:`DSLMean` also takes None.
-        y : array of shape (n,) or str, optional
-            Expert labels, missing (NaN, None, NA) where a row was not labelled; a column name
+            by a role is not a covariate. :class:`DSLMean` also takes None. A source read in
+            chunks goes to :meth:`fit_stream`.
+        y : array of shape (n,) or (n, m), frame, str or list of str, optional
+            Expert labels, missing (NaN, None, NA) where a row was not labelled; column name(s)
             when ``X`` is a frame. None with a formula.
         prediction : array of shape (n,) or (n, q), str, list of str, or dict, optional
             Surrogate(s) of the outcome, for every row: LLM annotation, classifier output, score.
@@ -265,7 +265,7 @@ class SurrogateEstimator(InferenceEstimator):
         self._remember_roles(y, roles)
         return self._remember(problem, options, estimate(problem, options))
 
-    def fit_stream(
+    def fit_stream(  # type: ignore[override]
         self,
         source: Any,
         y: Any = None,
@@ -404,13 +404,17 @@ class SurrogateEstimator(InferenceEstimator):
         sample_weight: Any = None,
         clusters: Any = None,
         design: Any = None,
+        part: bool = False,
     ) -> RoleData:
         """Rows of a call of ``fit``, or of one part of a source, as plain arrays."""
         terms = self._terms()
         table = as_table(X)
-        outcomes = outcome_names(y, terms.formula, table if self._several_outcomes else None)
-        if not self._several_outcomes:
-            outcomes = outcomes[:1]
+        outcomes = outcome_names(y, terms.formula, table)
+        if len(outcomes) > 1 and not self._several_outcomes:
+            raise DataError(
+                f"{type(self).__name__} takes one outcome; y holds {len(outcomes)} "
+                f"({', '.join(outcomes)}). Fit them one by one."
+            )
         columns = () if table is None else table.names
         by_name = isinstance(y, str) or terms.formula is not None or len(outcomes) > 1
         others = [c for c in columns if not (by_name and c in outcomes)]
@@ -438,6 +442,7 @@ class SurrogateEstimator(InferenceEstimator):
             missing=self.missing,
             several_outcomes=self._several_outcomes,
             design=design,
+            part=part,
         )
         refuse_absorbed_roles(terms.absorb, data.design.columns)
         if table is not None and terms.formula is None and data.design.columns == ():

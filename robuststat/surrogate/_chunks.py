@@ -14,14 +14,14 @@ from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData
 from robuststat._core.design import Design, GroupDesign, bind_groups
 from robuststat._core.errors import (
-    DataError,
     DroppedRowsWarning,
+    NoCompleteRowError,
     ParameterError,
     RoleError,
 )
 from robuststat._core.formula import bind_formula, parse_formula, quoted_sum
 from robuststat._core.roles import columns_named_by
-from robuststat._core.table import Codes, Table
+from robuststat._core.table import Codes, Table, sorted_levels
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.surrogate._labels import LabelTotals, label_totals, labelled_mask
 from robuststat.surrogate._targets import OUTCOME, holds_labels
@@ -64,6 +64,7 @@ class ChunkReader:
                 sample_weight=self.roles.get("sample_weight"),
                 clusters=self.roles.get("clusters"),
                 design=self.design,
+                part=True,
             )
         found = {
             name: _with_levels(value, self.levels) if name in FRAME_ROLES else value
@@ -77,7 +78,7 @@ def _with_levels(value: Any, levels: dict[str, list[Any]]) -> Any:
     if isinstance(value, dict):
         return {key: _with_levels(frame, levels) for key, frame in value.items()}
     changed = {
-        name: pd.Categorical(value[name], categories=levels[name])
+        name: pd.Categorical(value[name].astype(object), categories=levels[name])
         for name in value.columns
         if name in levels
     }
@@ -86,41 +87,46 @@ def _with_levels(value: Any, levels: dict[str, list[Any]]) -> Any:
 
 @dataclass(slots=True)
 class Levels:
-    """Levels of text columns in a chunk, and rows that show every category of the design."""
+    """Levels of text columns in a chunk, and rows that show every category of the design.
+
+    Attributes
+    ----------
+    columns : dict of str to list
+        Levels that occur.
+    order : dict of str to list
+        Declared order of the levels of categorical columns.
+    exemplars : DataFrame or None
+        One row for every category that the design makes.
+    """
 
     columns: dict[str, list[Any]]
+    order: dict[str, list[Any]]
     exemplars: pd.DataFrame | None
 
 
 def scan_levels(table: Table, reader: ChunkReader) -> Levels:
     """Levels of the complete rows of one chunk."""
     if not table.n_rows:
-        return Levels({}, None)
+        return Levels({}, {}, None)
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" in str(error):
-            return Levels({}, None)
-        raise
+    except NoCompleteRowError:
+        return Levels({}, {}, None)
     columns: dict[str, list[Any]] = {}
+    order: dict[str, list[Any]] = {}
     for role in FRAME_ROLES:
         value = data.roles.get(role)
         frames = value.values() if isinstance(value, dict) else [] if value is None else [value]
         for frame in frames:
             for name, column in frame.items():
                 if holds_labels(column):
-                    columns[str(name)] = _present(column)
+                    columns[str(name)] = list(column.dropna().unique())
+                if isinstance(column.dtype, pd.CategoricalDtype):
+                    order[str(name)] = list(column.cat.categories)
     exemplars = None
     if data.frame is not None:
         exemplars = _exemplars(data.frame, data.design)
-    return Levels(columns, exemplars)
-
-
-def _present(column: pd.Series) -> list[Any]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        used = set(column.dropna().unique())
-        return [level for level in column.cat.categories if level in used]
-    return sorted(column.dropna().unique())
+    return Levels(columns, order, exemplars)
 
 
 def _exemplars(frame: pd.DataFrame, design: Any) -> pd.DataFrame:
@@ -128,22 +134,19 @@ def _exemplars(frame: pd.DataFrame, design: Any) -> pd.DataFrame:
     if isinstance(design, GroupDesign):
         return frame.drop_duplicates()
     categorical = design.categorical_columns()
-    kept = frame.drop_duplicates(subset=sorted(categorical)) if categorical else frame.iloc[:1]
-    # Text is compared as text, whatever dictionary a chunk stores it with.
-    return kept.assign(
-        **{
-            name: kept[name].astype(object)
-            for name in categorical
-            if isinstance(kept[name].dtype, pd.CategoricalDtype) and not kept[name].cat.ordered
-        }
-    )
+    return frame.drop_duplicates(subset=sorted(categorical)) if categorical else frame.iloc[:1]
 
 
 def merge_levels(scans: Iterator[Levels]) -> Levels:
     """Levels of all chunks, in order."""
     columns: dict[str, set[Any]] = {}
+    order: dict[str, list[Any]] = {}
     exemplars: list[pd.DataFrame] = []
     for scan in scans:
+        for name, declared in scan.order.items():
+            # Dictionaries that differ from chunk to chunk are a way of storing text.
+            if order.setdefault(name, declared) != declared:
+                order[name] = []
         for name, values in scan.columns.items():
             columns.setdefault(name, set()).update(values)
         if scan.exemplars is not None:
@@ -154,7 +157,11 @@ def merge_levels(scans: Iterator[Levels]) -> Levels:
         # A predicted category is missing where it was not labelled; any level will do there.
         known = {c: rows[c].dropna() for c in rows.columns if holds_labels(rows[c])}
         rows = rows.fillna({c: part.iloc[0] for c, part in known.items() if len(part)})
-    return Levels({name: sorted(values) for name, values in columns.items()}, rows)
+    found = {
+        name: [v for v in order.get(name, ()) if v in values] or [*sorted_levels(values, name)]
+        for name, values in columns.items()
+    }
+    return Levels(found, order, rows)
 
 
 def bind_source(
@@ -223,10 +230,8 @@ def scan_chunk(table: Table, reader: ChunkReader) -> ChunkScan:
         return ChunkScan(0, 0, {}, None, {}, None, empty, empty, {})
     try:
         data = reader.read(table)
-    except DataError as error:
-        if "No complete row is left" not in str(error):
-            raise
-        return ChunkScan(table.n_rows, 0, {"all": table.n_rows}, None, {}, None, empty, empty, {})
+    except NoCompleteRowError as error:
+        return ChunkScan(table.n_rows, 0, error.counts, None, {}, None, empty, empty, {})
     labeled = chunk_labels(data)
     strata, prob = data.roles.get("strata"), data.roles.get("sample_prob")
     cells = strata if reader.estimator.design == "stratified" else None
@@ -330,7 +335,7 @@ def join_rows(parts: list[RoleData]) -> RoleData:
         if first is None:
             return None
         if isinstance(first, Codes):
-            levels = tuple(sorted({level for value in values for level in value.levels}))
+            levels = sorted_levels((v for value in values for v in value.levels), "A group column")
             return Codes(np.concatenate([recode(value, levels) for value in values]), levels)
         if isinstance(first, dict):
             return {key: join([value[key] for value in values]) for key in first}

@@ -11,12 +11,13 @@ import pandas as pd
 from sklearn.base import clone
 
 from robuststat import plot as _plot
-from robuststat._core.errors import ParameterError
+from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.types import Array
 from robuststat.report import Column, Summary, footer_lines, format_p
 from robuststat.result import InferenceResult, WaldTest, compare
 from robuststat.surrogate._fit import Estimate, estimate, make_result
+from robuststat.surrogate._learners import holds_shares
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import Problem, given_prediction, moments_of
 from robuststat.surrogate._scores import DesignAdjusted
@@ -194,7 +195,7 @@ def compare_estimators(
 
     Parameters
     ----------
-    est : DSLRegressor, DSLClassifier or DSLMean
+    est : DSLRegressor, DSLClassifier, DSLMean or DSLMoment
         Says which model, learner and design; it is not changed.
     X, y : array, frame or None
         As for ``est.fit``.
@@ -208,7 +209,7 @@ def compare_estimators(
     Raises
     ------
     ParameterError
-        When ``est`` is not one of the three estimators.
+        When ``est`` is another estimator.
 
     Notes
     -----
@@ -291,7 +292,7 @@ def compare_estimators(
 def _checked_clone(est: Any) -> Any:
     if isinstance(est, type) or not hasattr(est, "_prepare"):
         raise ParameterError(
-            "est must be a DSLRegressor, DSLClassifier or DSLMean instance; got "
+            "est must be a DSLRegressor, DSLClassifier, DSLMean or DSLMoment instance; got "
             f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
         )
     if getattr(est, "absorb", None) is not None:
@@ -311,16 +312,23 @@ def _with_surrogates(
     notes: list[str],
 ) -> WaldTest | None:
     """Add the rows that use the first surrogate of each column; returns the bias test."""
-    first = {
-        name: given_prediction(replace(problem, surrogates=_first(problem, name)), name)
-        for name in problem.surrogates
-    }
+    try:
+        first = {
+            name: given_prediction(replace(problem, surrogates=_first(problem, name)), name)
+            for name in problem.surrogates
+        }
+    except (DataError, ParameterError) as error:  # a learner can use what is no prediction itself
+        notes.append(f"surrogate only and PPI++ are left out: {error}")
+        return None
     names = ", ".join(str(frame.columns[0]) for frame in problem.surrogates.values())
     used = "" if found.predictions.losses else ", as DSL does"
     notes.append(f"surrogate only and PPI++ use {names}{used}")
-    if found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
+    moments = moments_of(problem, first)
+    if moments.n_moments > moments.n_params:
+        notes.append("PPI++ is left out: its tuning is for as many moments as parameters")
+    elif found.gold is not None and not problem.labelling.complete:  # the pilot of PPI++
         tuned = fit_tuned(
-            moments_of(problem, first),
+            moments,
             found.spec,
             "scalar",
             tol=options.tol,
@@ -347,9 +355,8 @@ def _with_surrogates(
 
 def _first(problem: Problem, name: str) -> dict[str, pd.DataFrame]:
     """First surrogate of a column, or all its columns when they are probabilities of classes."""
-    frame, classes = problem.surrogates[name], problem.classes.get(name, ())
-    shares = len(classes) > 2 and pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0])
-    return {name: frame.iloc[:, : len(classes)] if shares else frame.iloc[:, [0]]}
+    frame = problem.surrogates[name]
+    return {name: frame if holds_shares(frame, problem.classes.get(name)) else frame.iloc[:, [0]]}
 
 
 def _result(

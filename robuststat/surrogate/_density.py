@@ -10,7 +10,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
+from robuststat._core.errors import IdentificationError
 from robuststat._core.types import Array
+
+# A spread below this share of the outcomes is rounding.
+_NO_SPREAD = 1e-12
 
 
 def hall_sheather(n_effective: float, quantile: float) -> float:
@@ -47,9 +51,22 @@ def residual_bandwidth(residual: Array, quantile: float, weights: Array | None) 
     return float(norm.ppf(quantile + width) - norm.ppf(quantile - width)) * spread
 
 
-def density_weights(residual: Array, quantile: float, weights: Array | None) -> Array:
-    """Gaussian kernel of each residual at zero over the bandwidth, of shape (n,)."""
+def density_weights(
+    residual: Array, quantile: float, weights: Array | None, scale: float = 0.0
+) -> Array:
+    """Gaussian kernel of each residual at zero over the bandwidth, of shape (n,).
+
+    Raises
+    ------
+    IdentificationError
+        When the residuals have no spread beyond the rounding of outcomes as large as ``scale``:
+        the quantile then has no density, and its estimate no standard error.
+    """
     width = residual_bandwidth(residual, quantile, weights)
-    if width <= 0.0:
-        return np.zeros(residual.size)
+    if width <= _NO_SPREAD * scale or width <= 0.0:
+        raise IdentificationError(
+            f"The {residual.size} labelled residuals of the quantile regression have no spread: "
+            "expert labels lie on the fitted plane, so there is no density to derive a standard "
+            "error from. Remove covariates that determine the outcome, or use model='linear'."
+        )
     return np.asarray(norm.pdf(residual / width) / width)

@@ -10,7 +10,7 @@ import pandas as pd
 from robuststat._core.crossfit import CrossFit
 from robuststat._core.errors import IdentificationError
 from robuststat._core.types import Array
-from robuststat.surrogate._learners import label_numbers
+from robuststat.surrogate._learners import holds_shares, label_numbers
 from robuststat.surrogate._problem import Problem
 from robuststat.surrogate._scores import AdjustedMoments
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, fit_repetition
@@ -69,11 +69,7 @@ def _surrogates(problem: Problem, name: str) -> dict[str, Array]:
     found: dict[str, Array] = {}
     if problem.targets[name].ndim == 2:
         assert classes is not None
-        if (
-            frame.shape[1] == len(classes)
-            and len(classes) > 2
-            and all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes)
-        ):
+        if holds_shares(frame, classes):
             return {"(shares)": frame.to_numpy(dtype=np.float64)}
         for label, column in frame.items():
             if column.isin(list(classes)).any():

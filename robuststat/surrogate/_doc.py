@@ -58,9 +58,10 @@ ATTRIBUTES = """
 result_ : InferenceResult
     Estimates, variance, diagnostics.
 coef_ : ndarray of shape (p,)
-    Coefficients without the intercept, in the order of the design.
-intercept_ : float
-    Intercept, 0.0 when there is none.
+    Coefficients without the intercept, in the order of the design; one row each, (m, p), for
+    several outcomes or for each class against the first.
+intercept_ : float or ndarray of shape (m,)
+    Intercept(s), 0.0 when there is none.
 std_error_, vcov_ : ndarray of shape (k,) and (k, k)
     Standard errors and variance of all parameters, in the order of ``result_.names``.
 n_labeled_ : int

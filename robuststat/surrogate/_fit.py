@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ from robuststat.surrogate._problem import (
     moments_of,
     predict_columns,
     warn_complete,
+    without_folds,
 )
 from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
 from robuststat.surrogate._solve import RepetitionFit, VarianceSpec, aggregate, fit_repetition
@@ -65,6 +67,7 @@ from robuststat.surrogate._words import (
     labelling_line,
     model_lines,
     prediction_line,
+    tie_notes,
 )
 
 
@@ -226,16 +229,14 @@ def _probability_terms(data: RoleData, names: Any) -> Array | None:
 
 def estimate(problem: Problem, options: Options) -> Estimate:
     """Cross-fit, solve every repetition, aggregate (2.2 to 2.9)."""
-    data, labelling = problem.data, problem.labelling
+    labelling = problem.labelling
     spec, name, df = variance_spec(problem, options)
     bare = columns_without_labels(problem)
     if bare:
         warn(_unlabelled_words(bare) + ". Label some rows there.", OverlapWarning)
     if labelling.complete:
         # Weights are one everywhere: predictions cancel, so none are made.
-        filled = {column: values[None] for column, values in problem.targets.items()}
-        n = data.X.shape[0]
-        predictions = CrossFit(filled, np.zeros((1, n), np.int64), {}, np.zeros(1, np.int64))
+        predictions = without_folds(problem.targets)
     elif problem.source is not None:
         predictions = problem.source.predict(problem, options)
     else:
@@ -289,7 +290,14 @@ def _fit_once(
     tol, max_iter = options.tol, options.max_iter
     if options.tuning is not None and not moments.labelling.complete:
         assert isinstance(moments, DesignAdjusted)
-        return fit_tuned(moments, spec, options.tuning, tol=tol, max_iter=max_iter)
+        return fit_tuned(
+            moments,
+            spec,
+            options.tuning,
+            tol=tol,
+            max_iter=max_iter,
+            influence=options.keep_influence,
+        )
     return fit_repetition(
         moments,
         spec,
@@ -350,11 +358,13 @@ def make_result(
             "cluster_name": data.cluster_name,
             "se_note": SE_WORDS[found.spec.kind],
             "lines": lines,
-            "notes": _notes(data, labelling, options, found),
+            "notes": _notes(data, labelling, options, found, problem.labels)
+            + tie_notes(problem, found.fits[0].theta),
             "assumptions": assumptions(problem, found.spec),
             "converged": converged,
             "n_iter": max(fit.convergence.n_iter for fit in found.fits),
             "n_absorbed": 0 if absorber is None else absorber.rank,
+            "n_params": problem.n_params,
             "glance": {"n_labeled": labelling.n_labeled, "n_rep": len(found.fits)},
         },
         influence=influence,
@@ -369,7 +379,9 @@ def _unlabelled_words(columns: tuple[str, ...]) -> str:
     )
 
 
-def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estimate) -> list[str]:
+def _notes(
+    data: RoleData, labelling: Labelling, options: Options, found: Estimate, labels: Sequence[str]
+) -> list[str]:
     notes = []
     if labelling.uneven and labelling.range[0] < 0.01:
         notes.append(
@@ -383,11 +395,14 @@ def _notes(data: RoleData, labelling: Labelling, options: Options, found: Estima
         notes.append(noise_words(found.group_noise))
     if np.isnan(found.effect).all() and not labelling.complete:
         notes.append("the expert labels alone cannot carry this model; no design effect")
-    poor = found.effect[np.isfinite(found.effect)]
-    if not labelling.complete and poor.size and poor.min() < 0.95:
+    if not labelling.complete and np.nanmin(found.effect, initial=1.0) < 0.95:
+        worst = int(np.nanargmin(found.effect))
+        given = isinstance(options.learner, str) and options.learner == "passthrough"
+        advice = {True: "use a learner or tuning='scalar'", False: "try tuning='scalar'"}[given]
         notes.append(
-            f"for some coefficients the predictions make the estimate less precise than expert "
-            f"labels alone (design effect {poor.min():.2f}); use a learner or tuning='scalar'"
+            "the predictions make some estimates less precise than expert labels alone (most: "
+            f"{labels[worst]}, design effect {found.effect[worst]:.2f})"
+            + ("" if options.tuning else f"; {advice}")
         )
     unused = [w for w, v in (("clusters", data.clusters), ("vcov", options.vcov)) if v is not None]
     if found.spec.kind == "finite" and unused:

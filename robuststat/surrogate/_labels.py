@@ -195,11 +195,7 @@ def make_labelling(
     if prob is not None:
         check_probabilities(prob)
     rows = np.flatnonzero(labeled)
-    if weights is not None and not weights[rows].any():
-        raise DataError(
-            f"sample_weight is zero in all {rows.size} labelled rows. Label rows that count, or "
-            "correct the weights."
-        )
+    refuse_weightless(weights, rows)
     a = np.ones(n) if weights is None else weights
     known = False
     if labeled.all():
@@ -234,6 +230,15 @@ def make_labelling(
         information,
         (float(used.min()), float(used.max())),
     )
+
+
+def refuse_weightless(weights: Array | None, rows: IntArray) -> None:
+    """Refuse labels that all have sample weight zero."""
+    if weights is not None and not weights[rows].any():
+        raise DataError(
+            f"sample_weight is zero in all {rows.size} labelled rows. Label rows that count, or "
+            "correct the weights."
+        )
 
 
 def _totals(

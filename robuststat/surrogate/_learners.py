@@ -19,6 +19,8 @@ LEARNER_NAMES = ("auto", "passthrough", "ols", "logit")
 
 # Below this many labels a boosted ensemble has too little to learn from.
 _BOOSTING_LABELS = 500
+# Probabilities of classes may miss a total of one by their rounding.
+_SHARES_TOL = 1e-6
 
 
 def resolve_learner(learner: Any, target: Array, n_labeled: int) -> Any:
@@ -84,7 +86,7 @@ def input_matrix(
 
 
 def _numbers(column: pd.Series, classes: Any) -> Array:
-    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+    if _is_number(column):
         return to_float(column, str(column.name))[:, None]
     as_label = label_numbers(column, classes)
     if as_label is not None:
@@ -99,8 +101,11 @@ def label_numbers(column: pd.Series, classes: Any) -> Array | None:
     return np.asarray(column == classes[1], dtype=np.float64)
 
 
-def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Array:
+def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any, *, ndim: int = 1) -> Array:
     """Take the single surrogate of a column as its prediction.
+
+    For a column of two levels that is predicted by shares, ``ndim=2`` makes both of the
+    probability of the second.
 
     Raises
     ------
@@ -120,11 +125,19 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     column = frame.iloc[:, 0]
     if classes is not None and len(classes) > 2:
         return _indicators(name, column, classes)
+    values = _one_number(name, column, classes)
+    return values if ndim == 1 else np.column_stack([1.0 - values, values])
+
+
+def _one_number(name: str, column: pd.Series, classes: Any) -> Array:
+    """Surrogate as one number a row: the second of two labels counts as 1."""
     as_label = None
     if not pd.api.types.is_numeric_dtype(column):
         as_label = label_numbers(column, classes)
     if as_label is not None:
         return as_label
+    if classes is not None and column.isin(list(classes)).any() and not _is_number(column):
+        _refuse_unknown(name, column, classes)
     values = to_float(column, f"prediction of {name!r}")
     if np.isinf(values).any():
         raise DataError(
@@ -134,16 +147,35 @@ def passthrough_prediction(name: str, frame: pd.DataFrame, classes: Any) -> Arra
     return values
 
 
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+
+
 def _indicators(name: str, column: pd.Series, classes: tuple[Any, ...]) -> Array:
     """Class labels of a surrogate as indicators (n, C)."""
+    _refuse_unknown(name, column, classes)
+    return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
+
+
+def _refuse_unknown(name: str, column: pd.Series, classes: tuple[Any, ...]) -> None:
+    """Refuse class labels that are not among the experts'."""
     unknown = column[~column.isin(list(classes))]
     if len(unknown):
         raise DataError(
             f"The surrogate of {name!r} holds {len(unknown)} values that no expert used (first: "
-            f"{unknown.iloc[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
+            f"{unknown.tolist()[0]!r}); the experts' classes are {', '.join(map(str, classes))}. "
             "Recode them, or use a learner."
         )
-    return np.column_stack([(column == value).to_numpy(dtype=np.float64) for value in classes])
+
+
+def holds_shares(frame: pd.DataFrame, classes: Any) -> bool:
+    """Whether the columns are probabilities of more than two classes, and not labels as numbers."""
+    if classes is None or len(classes) < 3 or frame.shape[1] != len(classes):
+        return False
+    if not all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes):
+        return False
+    total = frame.to_numpy(dtype=np.float64, na_value=np.nan).sum(axis=1)
+    return bool((np.abs(total - 1.0) < _SHARES_TOL).all())
 
 
 def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> Array:
@@ -153,7 +185,14 @@ def _probabilities(name: str, frame: pd.DataFrame, classes: tuple[Any, ...]) -> 
         frame = frame[[by_name[str(value)] for value in classes]]
     shares = np.column_stack([to_float(frame[c], str(c)) for c in frame.columns])
     total = shares.sum(axis=1)
-    bad = np.flatnonzero(~(np.abs(total - 1.0) < 1e-6))
+    negative = np.flatnonzero(shares.min(axis=1) < 0.0)
+    if negative.size:
+        raise DataError(
+            f"The {len(classes)} columns predicted for {name!r} must be probabilities; in "
+            f"{negative.size} rows one is negative (row {negative[0]}: "
+            f"{shares[negative[0]].min():g})."
+        )
+    bad = np.flatnonzero(~(np.abs(total - 1.0) < _SHARES_TOL))
     if bad.size:
         raise DataError(
             f"The {len(classes)} columns predicted for {name!r} must be probabilities that add up "

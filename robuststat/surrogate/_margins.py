@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robuststat._core.data import RoleData, Shares
-from robuststat._core.design import ArrayDesign
+from robuststat._core.data import RoleData
+from robuststat._core.design import ArrayDesign, Shares
 from robuststat._core.errors import ParameterError
 from robuststat._core.formula import FormulaDesign
 from robuststat._core.moments import numerical_jacobian
@@ -32,7 +32,7 @@ from robuststat.surrogate._labels import (
     probability_coefficient,
 )
 from robuststat.surrogate._options import Options
-from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._problem import Problem, replacements
 from robuststat.surrogate._solve import (
     RepetitionFit,
     VarianceSpec,
@@ -41,7 +41,7 @@ from robuststat.surrogate._solve import (
     finite_scale,
     influence_vcov,
 )
-from robuststat.surrogate._targets import holds_labels
+from robuststat.surrogate._targets import OUTCOME, holds_labels
 from robuststat.surrogate._words import SE_WORDS, assumptions
 
 MeanAndSlope = Callable[[Array], tuple[Array, Array]]
@@ -95,6 +95,8 @@ def average_effects(
     call : str
         How the estimator was written.
     """
+    if not isinstance(dummy, bool | np.bool_):
+        raise ParameterError(f"dummy must be True or False; got {dummy!r}.")
     changes = find_changes(problem.data, variables, dummy, problem.classes)
     found = estimate(problem, replace(options, keep_influence=True))
     fits = []
@@ -103,18 +105,23 @@ def average_effects(
         fits.append(_effects_once(problem, predictions, fit, found.spec, changes, mean))
     theta, vcov = aggregate(fits)
     n_fitted = max(1, len(fitted_names))
-    names = tuple(change.name for change in changes for _ in range(n_fitted))
+    # Class after class, as the coefficients are.
+    order = np.arange(theta.size).reshape(len(changes), n_fitted).T.ravel()
+    names = tuple(change.name for change in changes) * n_fitted
+    blocks = tuple(name for name in fitted_names for _ in changes)
+    classes = bool(problem.classes.get(OUTCOME))
     return InferenceResult(
-        estimate=theta,
-        vcov=vcov,
+        estimate=theta[order],
+        vcov=vcov[np.ix_(order, order)],
         names=names,
-        outcomes=tuple(fitted_names) * len(changes) if fitted_names else None,
+        outcomes=blocks or None,
         df=found.df,
         n_obs=problem.labelling.n_rows,
         n_clusters=found.spec.n_groups,
         vcov_type=found.vcov_type,
-        estimand="average over the rows of the change of the expected outcome, as expert labels on "
-        "every row would give it",
+        estimand=f"average over the rows of the change of the "
+        f"{'probability' if classes else 'expected outcome'}, as expert labels on every row would "
+        "give it",
         method="Average marginal effects, design-based correction for surrogate labels",
         outcome=problem.data.outcome,
         diagnostics={
@@ -148,11 +155,16 @@ def find_changes(
     Raises
     ------
     ParameterError
-        When a variable is not a covariate.
+        When a variable is not a covariate, or none or one twice is named.
     """
     design = data.design
     assert isinstance(design, ArrayDesign | FormulaDesign)
     chosen = list(design.columns) if variables is None else variables
+    if not isinstance(chosen, list | tuple) or len(chosen) == 0 or len(set(chosen)) < len(chosen):
+        raise ParameterError(
+            f"variables must name different covariates ({', '.join(design.columns) or 'none here'})"
+            f"; got {chosen!r}."
+        )
     unknown = [name for name in chosen if name not in design.columns]
     if unknown:
         raise ParameterError(
@@ -205,7 +217,7 @@ def _effects_once(
     """Effects and their variance for one repetition."""
     labelling = problem.labelling
     rows, a = labelling.rows, labelling.weights
-    predicted = _replacement(problem, predictions)
+    predicted = replacements(problem.covariates, problem.classes, predictions)
     hat = [_shifted(problem.data, predicted, change) for change in changes]
     gold = None
     if predicted:
@@ -256,15 +268,6 @@ def _own_influence(
             everything = nuisance_scores(labelling, slice(0, labelling.n_rows))
             psi -= apply_coefficient(*everything, coefficient)
     return psi
-
-
-def _replacement(problem: Problem, predictions: dict[str, Array]) -> dict[str, Any]:
-    """Predicted covariates as ``RoleData.rebuild`` takes them."""
-    found: dict[str, Any] = {}
-    for name in problem.covariates:
-        levels = problem.classes.get(name)
-        found[name] = predictions[name] if levels is None else Shares(levels, predictions[name])
-    return found
 
 
 def _gold_replacement(problem: Problem, predicted: dict[str, Any]) -> dict[str, Any]:

@@ -223,7 +223,8 @@ class QuantileRows:
     def sums(self, X: Array, y: Array, weights: Array | None, theta: Array) -> tuple[Array, Array]:
         fitted = X @ theta
         score = self._sign(y, fitted)
-        density = density_weights(y - fitted, self.quantile, weights)
+        scale = float(np.abs(y).max())
+        density = density_weights(y - fitted, self.quantile, weights, scale)
         if weights is not None:
             score, density = score * weights, density * weights
         return X.T @ score, (X * density[:, None]).T @ X

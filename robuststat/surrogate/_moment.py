@@ -78,7 +78,8 @@ class DSLMoment(SurrogateEstimator):
     -----
     {notes}
 
-    ``X`` is passed as it is, without a column of ones: put one into the frame or the formula, or
+    ``coef_`` holds all parameters and ``intercept_`` is 0.0; there is no ``predict``. ``X`` is
+    passed as it is, without a column of ones: put one into the frame or the formula, or
     let the moment function add it. With q > n_params, ``V = (G' M^-1 G)^-1 / n`` with G the average
     derivative and M the meat of the design-adjusted scores, which respects clusters, surveys and
     the labelling design (Hansen 1982, applied to these scores; the combination is derived here).
@@ -187,8 +188,9 @@ class DSLMoment(SurrogateEstimator):
         moment = by_name(self.moment, "moment")
         jacobian = None if self.jacobian is None else by_name(self.jacobian, "jacobian")
         # Rows without labels hold NaN: a moment is tried where everything is known.
-        row = _complete_rows(data)
-        q = _moments_of_row(moment, start, data.X[row], np.asarray(data.y, float)[row])
+        rows = _complete_rows(data)
+        X, y = data.X[rows], np.asarray(data.y, dtype=np.float64)[rows]
+        q = _count_moments(moment, start, X, y)
         if q < k:
             raise ParameterError(
                 f"moment returns {q} moments for {k} parameters. Return at least {k} columns, or "
@@ -199,12 +201,18 @@ class DSLMoment(SurrogateEstimator):
                 f"tuning={self.tuning!r} is for as many moments as parameters; here are {q} for "
                 f"{k}. Leave tuning out."
             )
+        if q > k and self.population == "finite":
+            raise ParameterError(
+                f"population='finite' is for as many moments as parameters; here are {q} for {k}: "
+                "in given rows more moments do not hold exactly, so that their root and Hansen's "
+                "test have no meaning. Use population='superpopulation', or fewer moments."
+            )
         if jacobian is not None:
-            shape = np.shape(jacobian(start, data.X[row], np.asarray(data.y, float)[row]))
-            if shape != (1, q, k):
+            shape = np.shape(jacobian(start, X, y))
+            if shape != (rows.size, q, k):
                 raise ParameterError(
-                    f"jacobian must return shape (m, {q}, {k}) for m rows; for one row it returned "
-                    f"{shape}."
+                    f"jacobian must return shape (m, {q}, {k}) for m rows; for {rows.size} rows it "
+                    f"returned {shape}."
                 )
         return UserRows(moment, jacobian, q, names, tuple(start))
 
@@ -215,6 +223,9 @@ class DSLMoment(SurrogateEstimator):
                     f"param_names holds {len(self.param_names)} names for {k} parameters. Give one "
                     "each."
                 )
+            twice = [name for name in self.param_names if list(self.param_names).count(name) > 1]
+            if twice:
+                raise ParameterError(f"param_names holds {twice[0]!r} twice. Name each once.")
             return tuple(self.param_names)
         return data.names if len(data.names) == k else tuple(f"theta{j}" for j in range(k))
 
@@ -254,10 +265,14 @@ def by_name(function: Callable[..., Any], role: str) -> Callable[[Array, Array, 
     """
     plain = getattr(function, "py_func", function)
     try:
-        names = tuple(inspect.signature(plain).parameters)
+        parameters = inspect.signature(plain).parameters.values()
     except (TypeError, ValueError):
         return function
-    if len(names) < 3:
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return function
+    names = tuple(p.name for p in parameters)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if len(names) < 3 or len(needed) > 3:
         raise ParameterError(
             f"{role} must take three arguments (theta, X, y); it takes {len(names)} "
             f"({', '.join(names)})."
@@ -276,7 +291,10 @@ def _function_name(function: Any) -> str:
 def _start(start: Any, k: int) -> Array:
     if start is None:
         return np.zeros(k)
-    values = np.asarray(start, dtype=np.float64)
+    try:
+        values = np.asarray(start, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (k,) or not np.isfinite(values).all():
         raise ParameterError(f"start must be {k} finite numbers, one a parameter; got {start!r}.")
     return values
@@ -287,14 +305,29 @@ def _complete_rows(data: RoleData) -> IntArray:
     rows = np.flatnonzero(known)
     if rows.size == 0:
         raise DataError(f"No row has both {data.outcome!r} and all covariates. Label some rows.")
-    return rows[:1]
+    # Two rows tell a moment of every row from one of all rows.
+    return rows[:2]
 
 
-def _moments_of_row(moment: Callable[..., Any], theta: Array, X: Array, y: Array) -> int:
-    found = np.asarray(moment(theta, X, y))
-    if found.ndim != 2 or found.shape[0] != 1:
+def _count_moments(moment: Callable[..., Any], theta: Array, X: Array, y: Array) -> int:
+    """Return q, tried out on some rows.
+
+    Raises
+    ------
+    ParameterError
+        When the shape is wrong or the values are not finite numbers.
+    """
+    value = moment(theta, X, y)
+    try:
+        found = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
         raise ParameterError(
-            f"moment must return shape (m, q) for m rows; for one row it returned {found.shape}. "
+            f"moment must return an array of numbers; it returned {type(value).__name__} ({error})."
+        ) from error
+    m = X.shape[0]
+    if found.ndim != 2 or found.shape[0] != m:
+        raise ParameterError(
+            f"moment must return shape (m, q) for m rows; for {m} rows it returned {found.shape}. "
             "Give a single moment the shape (m, 1)."
         )
     if not np.isfinite(found).all():

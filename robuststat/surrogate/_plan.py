@@ -44,7 +44,7 @@ class LabelPlan:
 
     Parameters
     ----------
-    est : DSLRegressor, DSLClassifier or DSLMean
+    est : DSLRegressor, DSLClassifier, DSLMean or DSLMoment
         Fitted on some labels, for instance a pilot.
 
     Attributes
@@ -100,7 +100,7 @@ class LabelPlan:
     def __init__(self, est: Any) -> None:
         if isinstance(est, type) or not hasattr(est, "_prepare"):
             raise ParameterError(
-                "est must be a fitted DSLRegressor, DSLClassifier or DSLMean; got "
+                "est must be a fitted DSLRegressor, DSLClassifier, DSLMean or DSLMoment; got "
                 f"{est.__name__ if isinstance(est, type) else type(est).__name__}."
             )
         check_is_fitted(est, "result_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from robuststat._core.crossfit import CrossFit, NuisanceTask, cross_fit, make_folds
-from robuststat._core.data import RoleData, Shares
+from robuststat._core.data import RoleData
+from robuststat._core.design import Shares
 from robuststat._core.errors import (
     CollinearityError,
     DataError,
@@ -242,20 +244,8 @@ def predict_columns(
     n = problem.data.X.shape[0]
     labelling = problem.labelling
     if isinstance(learner, str) and learner == "passthrough":
-        given = {name: given_prediction(problem, name)[None] for name in problem.targets}
-        return CrossFit(given, np.zeros((1, n), dtype=np.int64), {}, np.zeros(1, dtype=np.int64))
-    inputs = input_matrix(problem.surrogates, problem.features, problem.classes)
-    tasks = [
-        NuisanceTask(
-            name,
-            resolve_learner(learner, target[labelling.rows], labelling.n_labeled),
-            inputs,
-            target,
-            labelling.labeled,
-            labelling.weights,
-        )
-        for name, target in problem.targets.items()
-    ]
+        return given_predictions(problem)
+    tasks = nuisance_tasks(problem, learner)
     rng = check_rng(random_state)
     units = problem.data.clusters
     if units is None:
@@ -268,13 +258,46 @@ def predict_columns(
     return cross_fit(tasks, splits, seeds, rng, n_jobs=n_jobs, verbose=verbose)
 
 
+def nuisance_tasks(problem: Problem, learner: Any) -> list[NuisanceTask]:
+    """List what is learnt: every predicted column, on the labelled rows."""
+    labelling = problem.labelling
+    inputs = input_matrix(problem.surrogates, problem.features, problem.classes)
+    return [
+        NuisanceTask(
+            name,
+            resolve_learner(learner, target[labelling.rows], labelling.n_labeled),
+            inputs,
+            target,
+            labelling.labeled,
+            labelling.weights,
+        )
+        for name, target in problem.targets.items()
+    ]
+
+
 def given_prediction(problem: Problem, name: str) -> Array:
     """Take the single surrogate of a column for its prediction."""
-    found = passthrough_prediction(name, problem.surrogates[name], problem.classes.get(name))
-    if found.ndim == 1 and problem.targets[name].ndim == 2:
-        # The probability of the second of two levels.
-        return np.column_stack([1.0 - found, found])
-    return found
+    ndim = problem.targets[name].ndim
+    return passthrough_prediction(
+        name, problem.surrogates[name], problem.classes.get(name), ndim=ndim
+    )
+
+
+def given_predictions(problem: Problem) -> CrossFit:
+    """Surrogates of all predicted columns, taken as they are: one repetition, no folds."""
+    return without_folds({name: given_prediction(problem, name) for name in problem.targets})
+
+
+def without_folds(values: dict[str, Array]) -> CrossFit:
+    """Values of the predicted columns that nothing was fitted for, as one repetition."""
+    n = len(next(iter(values.values())))
+    one_fold = np.zeros((1, n), dtype=np.int64)
+    return CrossFit(
+        {name: part[None] for name, part in values.items()},
+        one_fold,
+        {},
+        np.zeros(1, dtype=np.int64),
+    )
 
 
 def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjusted:
@@ -283,7 +306,9 @@ def moments_of(problem: Problem, predictions: dict[str, Array]) -> DesignAdjuste
     rows = labelling.rows
     y_hat = problem.response(outcome_values(problem, predictions))
     y_gold = problem.response(np.asarray(data.y, dtype=np.float64)[rows])
-    X_hat = filled_design(problem, predictions) if problem.covariates else problem.X
+    X_hat = problem.X
+    if problem.covariates:
+        X_hat = filled_design(data, replacements(problem.covariates, problem.classes, predictions))
     moments = adjusted(
         problem.model,
         X_hat,
@@ -309,21 +334,25 @@ def outcome_values(problem: Problem, predictions: dict[str, Array]) -> Array:
     return np.column_stack(columns)
 
 
-def filled_design(problem: Problem, predictions: dict[str, Array]) -> Array:
+def replacements(
+    names: Sequence[str], classes: Classes, predictions: dict[str, Array]
+) -> dict[str, Any]:
+    """Predicted covariates as ``RoleData.rebuild`` takes them."""
+    return {
+        name: Shares(classes[name], predictions[name]) if name in classes else predictions[name]
+        for name in names
+    }
+
+
+def filled_design(data: RoleData, replacement: dict[str, Any]) -> Array:
     """Design with predictions in place of the predicted covariates."""
-    data = problem.data
-    replacement: dict[str, Any] = {}
-    for name in problem.covariates:
-        values = predictions[name]
-        levels = problem.classes.get(name)
-        replacement[name] = values if levels is None else Shares(levels, values)
     X_hat = data.rebuild(replacement)
     if not np.isfinite(X_hat.sum()):
         bad = [data.names[j] for j in np.flatnonzero(~np.isfinite(X_hat).all(axis=0))]
         count = int((~np.isfinite(X_hat).all(axis=1)).sum())
         raise DataError(
             f"The term {', '.join(map(repr, bad))} is not finite in {count} rows when "
-            f"{', '.join(problem.covariates)} is replaced by its prediction. Use a term that is "
+            f"{', '.join(replacement)} is replaced by its prediction. Use a term that is "
             "defined for every prediction, or transform the column before."
         )
     return X_hat

@@ -119,6 +119,7 @@ def _first_basis(X: Array, y: Array, weights: Array, theta: Array) -> IntArray:
     order = usable[np.argsort(np.abs(y[usable] - X[usable] @ theta), kind="stable")]
     k = X.shape[1]
     size = np.abs(X[usable]).max(axis=0)
+    size[size == 0.0] = 1.0
     chosen: list[int] = []
     left: list[Array] = []
     for i in order:

@@ -227,7 +227,9 @@ class DSLRegressor(RegressorMixin, SurrogateRegression):
 
     def _encode_outcome(self, data: RoleData) -> tuple[RoleData, Classes]:
         if self.model == "poisson":
-            check_counts(data.y, data.outcome)
+            columns = data.y.reshape(len(data.y), -1).T
+            for name, values in zip(data.outcomes or (data.outcome,), columns, strict=True):
+                check_counts(values, name)
         return data, {}
 
     def _words(self, outcome: str) -> tuple[str, str]:

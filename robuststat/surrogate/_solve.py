@@ -11,8 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from robuststat._core.errors import CollinearityError, IdentificationError
 from robuststat._core.glm import row_blocks
-from robuststat._core.linalg import nearest_psd, solve_square, symmetrise
+from robuststat._core.linalg import (
+    clip_psd,
+    collinear_columns,
+    median_over_repetitions,
+    solve_square,
+)
 from robuststat._core.moments import GMMSolution, MomentSolution, solve_gmm, solve_moments
 from robuststat._core.optim import ConvergenceInfo
 from robuststat._core.table import Codes
@@ -24,6 +30,7 @@ from robuststat.surrogate._labels import (
     nuisance_scores,
     probability_coefficient,
 )
+from robuststat.surrogate._models import RowModel, UserRows
 from robuststat.surrogate._scores import AdjustedMoments, DesignAdjusted
 from robuststat.surrogate._starts import first_value, quantile_root
 
@@ -156,6 +163,7 @@ def fit_repetition(
         return _fit_overidentified(moments, spec, start, tol, max_iter, influence)
     solution = solve(moments, start, tol, max_iter)
     theta, jacobian = solution.theta, solution.jacobian
+    refuse_undetermined(moments.model, theta, jacobian)
     middle, score = adjusted_meat(moments, theta, spec)
     if moments.model.linear:
         step = solve_square(-jacobian, score)
@@ -167,9 +175,32 @@ def fit_repetition(
         scale = float(np.abs(jacobian).max()) or 1.0
         jacobian = jacobian - 1e-8 * scale * np.eye(moments.n_moments)
     vcov = sandwich(jacobian, middle, moments.n_obs, spec.factor)
+    if not solution.convergence.converged:
+        vcov = clip_psd(vcov)[0]
     bread = solve_square(-jacobian, np.eye(theta.size))
     rows = row_influence(moments, theta, bread, spec) if influence else None
     return RepetitionFit(theta, vcov, solution.convergence, influence=rows, bread=bread)
+
+
+def refuse_undetermined(model: RowModel, theta: Array, jacobian: Array) -> None:
+    """Refuse moments of a user whose derivative at ``theta`` is singular, by parameter.
+
+    Designs of regressions are checked before; what a function does with its parameters is not
+    known before.
+    """
+    if not isinstance(model, UserRows) or not np.isfinite(jacobian).all():
+        return
+    dependent = collinear_columns(jacobian, model.names, tol=1e-12).dependent
+    if not dependent:
+        return
+    words = [
+        f"{name} (moves them as {', '.join(others)} does)" if others else f"{name} (moves none)"
+        for name, others in dependent.items()
+    ]
+    raise IdentificationError(
+        f"The moments do not determine {', '.join(words)} at {theta.tolist()}. Add moments, take "
+        "the parameter out, or pass another start=."
+    )
 
 
 def _fit_overidentified(
@@ -184,9 +215,24 @@ def _fit_overidentified(
     first = first_value(moments) if start is None else start
 
     def middle(theta: Array) -> Array:
-        return adjusted_meat(moments, theta, spec)[0]
+        matrix = adjusted_meat(moments, theta, spec)[0]
+        labels = [f"moment {j + 1}" for j in range(len(matrix))]
+        dependent = collinear_columns(matrix, labels, gram=True).dependent
+        if dependent:
+            words = [f"{n} follows from {', '.join(o) or 'nothing'}" for n, o in dependent.items()]
+            raise IdentificationError(
+                f"The moments are linearly dependent: {'; '.join(words)}. Return each once."
+            )
+        return matrix
 
-    found: GMMSolution = solve_gmm(moments, first, meat=middle, tol=tol, max_iter=max_iter)
+    try:
+        found: GMMSolution = solve_gmm(moments, first, meat=middle, tol=tol, max_iter=max_iter)
+    except CollinearityError as error:
+        refuse_undetermined(moments.model, first, moments.sums(first)[1])
+        raise IdentificationError(
+            f"The {moments.n_moments} moments do not determine all {moments.n_params} parameters: "
+            "their derivative is singular at the estimate. Add moments, or pass another start=."
+        ) from error
     bread = -found.bread
     rows = row_influence(moments, found.theta, bread, spec) if influence else None
     return RepetitionFit(
@@ -365,13 +411,8 @@ def aggregate(fits: list[RepetitionFit]) -> tuple[Array, Array]:
     theta : ndarray of shape (k,)
         Coordinatewise median.
     vcov : ndarray of shape (k, k)
-        Entrywise median of V_s + (theta_s - theta)(theta_s - theta)', made positive
-        semi-definite with its diagonal kept.
+        As ``median_over_repetitions`` says.
     """
-    thetas = np.array([fit.theta for fit in fits])
-    theta = np.median(thetas, axis=0)
-    gaps = thetas - theta
-    spread = np.array([fit.vcov for fit in fits]) + gaps[:, :, None] * gaps[:, None, :]
-    vcov = np.median(spread, axis=0)
-    vcov = symmetrise(vcov)
-    return theta, nearest_psd(vcov) if len(fits) > 1 else vcov
+    return median_over_repetitions(
+        np.array([fit.theta for fit in fits]), np.array([fit.vcov for fit in fits])
+    )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from robuststat._core.errors import DataError
+from robuststat._core.glm import row_blocks
 from robuststat._core.optim import ConvergenceInfo, newton
 from robuststat._core.types import Array
 from robuststat.surrogate._models import QuantileRows, RowModel, UserRows
@@ -21,16 +23,38 @@ def first_value(moments: Any) -> Array:
     """Start near the root: of thinned rows, of predictions taken for truth, or of labels alone."""
     zero = np.zeros(moments.n_params)
     if isinstance(moments.model, UserRows):
+        if isinstance(moments, DesignAdjusted) and not moments.gold_only:
+            _refuse_not_finite(moments, np.array(moments.model.start))
         return np.array(moments.model.start)
     if not isinstance(moments, DesignAdjusted):
         # Rows that come in parts are read as rarely as possible; labelled rows are at hand.
         X, y, weights = moments.labelled_rows()
-        return _root(moments.model, X, y, weights, zero)
+        return _root(moments.model, X, y, weights, zero)[0]
     start = _warm_start(moments, zero) if moments.n_obs > 2 * _WARM_ROWS else zero
-    if moments.pseudo_outcome is None:
-        # Coefficients that take predictions for truth (2.3).
-        start = _root(moments.model, moments.X_hat, moments.y_hat, moments.labelling.weights, start)
-    return start
+    if moments.pseudo_outcome is not None:
+        return start
+    # Where predictions enter the design, those taken for truth (2.3) may lie far from the root;
+    # labels alone do not, unless they are too few to carry the model.
+    gold = moments.tuned(0.0).row_weights()[0]
+    found, converged = _root(moments.model, moments.X_gold, moments.y_gold, gold, zero)
+    if converged:
+        return found
+    a = moments.labelling.weights
+    return _root(moments.model, moments.X_hat, moments.y_hat, a, start)[0]
+
+
+def _refuse_not_finite(moments: DesignAdjusted, theta: Array) -> None:
+    """Refuse a user's moments that are not defined for the predictions."""
+    bad: list[int] = []
+    for rows in row_blocks(*moments.X_hat.shape):
+        psi = moments.model.rows(moments.X_hat[rows], moments.y_hat[rows], theta)
+        bad += (rows.start + np.flatnonzero(~np.isfinite(psi).all(axis=1))).tolist()
+    if bad:
+        raise DataError(
+            f"moment is not finite at the first value {theta.tolist()} in {len(bad)} rows in which "
+            f"predictions stand in for expert values (first at row {bad[0]}). Write it so that it "
+            "is defined for every prediction, or pass start=."
+        )
 
 
 def _warm_start(moments: DesignAdjusted, start: Array) -> Array:
@@ -40,10 +64,13 @@ def _warm_start(moments: DesignAdjusted, start: Array) -> Array:
     a = moments.labelling.weights
     weights = None if a is None else a[::stride]
     X, y = np.ascontiguousarray(moments.X_hat[::stride]), outcome[::stride]
-    return _root(moments.model, X, y, weights, start)
+    return _root(moments.model, X, y, weights, start)[0]
 
 
-def _root(model: RowModel, X: Array, y: Array, weights: Array | None, start: Array) -> Array:
+def _root(
+    model: RowModel, X: Array, y: Array, weights: Array | None, start: Array
+) -> tuple[Array, bool]:
+    """Rough root and whether it was found; ``start`` if not."""
     n = X.shape[0]
 
     def average(theta: Array) -> tuple[Array, Array]:
@@ -51,7 +78,7 @@ def _root(model: RowModel, X: Array, y: Array, weights: Array | None, start: Arr
         return score / n, -information / n
 
     theta, _, info = newton(average, start, tol=1e-4, max_iter=25)
-    return theta if info.converged else start
+    return (theta if info.converged else start), info.converged
 
 
 def quantile_root(moments: DesignAdjusted, start: Array | None) -> tuple[Array, ConvergenceInfo]:

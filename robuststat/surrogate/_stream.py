@@ -6,10 +6,9 @@ them, corrections and reports are computed from them, exactly as in ``fit``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,12 +16,11 @@ import numpy as np
 from robuststat._core.crossfit import (
     CrossFit,
     FittedLearner,
-    NuisanceTask,
     cross_fit,
     fold_count,
     fold_ids,
 )
-from robuststat._core.data import RoleData, Shares
+from robuststat._core.data import RoleData
 from robuststat._core.errors import DataError
 from robuststat._core.rng import check_rng
 from robuststat._core.stream import ChunkSource, RowSums
@@ -33,13 +31,17 @@ from robuststat.surrogate._labels import Labelling, scaled_probabilities
 from robuststat.surrogate._learners import (
     input_matrix,
     passthrough_prediction,
-    resolve_learner,
     training_strata,
 )
 from robuststat.surrogate._models import MultinomialRows, RowModel
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._outcome import class_numbers
-from robuststat.surrogate._problem import Problem
+from robuststat.surrogate._problem import (
+    Problem,
+    filled_design,
+    nuisance_tasks,
+    replacements,
+)
 from robuststat.surrogate._scores import DesignAdjusted, Tuning, adjusted
 from robuststat.surrogate._targets import OUTCOME, Classes, surrogates_by_column
 
@@ -128,7 +130,7 @@ class ChunkRules:
         covariates = [name for name in self.targets if name not in self.outcomes]
         X_hat = data.X
         if covariates:
-            X_hat = data.rebuild({name: self._filled(name, predicted) for name in covariates})
+            X_hat = filled_design(data, replacements(covariates, self.classes, predicted))
         y_hat = self._outcome(data, predicted)
         part = adjusted(
             self.model,
@@ -140,10 +142,6 @@ class ChunkRules:
             outcome_only=not covariates and isinstance(self.tuning, float) and self.tuning == 1.0,
         )
         return replace(part, tuning=self.tuning), codes
-
-    def _filled(self, name: str, predicted: dict[str, Array]) -> Any:
-        levels = self.classes.get(name)
-        return predicted[name] if levels is None else Shares(levels, predicted[name])
 
     def _labelling(self, data: RoleData) -> Labelling:
         labeled = chunk_labels(data)
@@ -178,7 +176,12 @@ class ChunkRules:
         surrogates = surrogates_by_column(data.roles.get("prediction"))
         if not self.n_folds:
             return {
-                name: given(name, surrogates, self.classes, state.predictions[name].ndim)
+                name: passthrough_prediction(
+                    name,
+                    surrogates[name],
+                    self.classes.get(name),
+                    ndim=state.predictions[name].ndim,
+                )
                 for name in self.targets
             }
         idle = np.flatnonzero(~labelling.labeled)
@@ -210,14 +213,6 @@ class ChunkRules:
         if values is None:
             values = observed(data.y, self.classes.get(OUTCOME), data.outcome)
         return values[:, 1:] if isinstance(self.model, MultinomialRows) else values
-
-
-def given(name: str, surrogates: Any, classes: Classes, ndim: int) -> Array:
-    """Take the surrogate for the prediction, as shares of two levels where the target is so."""
-    found = passthrough_prediction(name, surrogates[name], classes.get(name))
-    if found.ndim < ndim:
-        return np.column_stack([1.0 - found, found])
-    return found
 
 
 def observed(values: Any, classes: tuple[Any, ...] | None, name: str) -> Array:
@@ -364,22 +359,9 @@ def stream_predictions(
     """
     labelling = problem.labelling
     n, n_obs = labelling.n_labeled, labelling.n_rows
-    everyone = np.ones(n, dtype=bool)
-    inputs = input_matrix(problem.surrogates, problem.features, problem.classes)
-    tasks = [
-        NuisanceTask(
-            name,
-            resolve_learner(options.learner, target, n),
-            inputs,
-            target,
-            everyone,
-            labelling.weights,
-        )
-        for name, target in problem.targets.items()
-    ]
     rng = check_rng(options.random_state)
     seeds = rng.integers(0, 2**31 - 1, size=options.n_rep)
-    strata = training_strata(everyone, problem.targets)
+    strata = training_strata(labelling.labeled, problem.targets)
     units = problem.data.clusters
     if units is None:
         units = problem.data.roles.get("psu")
@@ -399,7 +381,7 @@ def stream_predictions(
         for one in ids
     ]
     found = cross_fit(
-        tasks,
+        nuisance_tasks(problem, options.learner),
         splits,
         seeds,
         rng,
@@ -408,8 +390,3 @@ def stream_predictions(
         keep_learners=True,
     )
     return found, group_folds
-
-
-def endless(state: Any = None) -> Iterator[Any]:
-    """States of chunks before anything is known of them."""
-    return repeat(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from robuststat._core.errors import (
 )
 from robuststat._core.roles import columns_named_by
 from robuststat._core.stream import ChunkSource
-from robuststat._core.table import Codes
+from robuststat._core.table import Codes, sorted_levels
 from robuststat._core.types import Array, IntArray
 from robuststat.surrogate._chunks import (
     ChunkReader,
@@ -33,12 +34,18 @@ from robuststat.surrogate._chunks import (
     source_columns,
 )
 from robuststat.surrogate._fit import refuse_transformed, refuse_unused
-from robuststat.surrogate._labels import Labelling, LabelTotals, check_weights, scaled_probabilities
+from robuststat.surrogate._labels import (
+    Labelling,
+    LabelTotals,
+    check_weights,
+    refuse_weightless,
+    scaled_probabilities,
+)
 from robuststat.surrogate._options import Options
 from robuststat.surrogate._problem import (
     Problem,
     build_problem,
-    given_prediction,
+    given_predictions,
     moments_of,
     warn_complete,
 )
@@ -46,7 +53,6 @@ from robuststat.surrogate._stream import (
     ChunkRules,
     ChunkState,
     StreamedMoments,
-    endless,
     stream_predictions,
 )
 from robuststat.surrogate._targets import OUTCOME, gold_values, surrogates_by_column
@@ -83,10 +89,8 @@ class RowSource:
 
     def predict(self, problem: Problem, options: Options) -> CrossFit:
         """Predictions of the labelled rows (2.2)."""
-        n = problem.labelling.n_labeled
         if isinstance(options.learner, str) and options.learner == "passthrough":
-            given = {name: given_prediction(problem, name)[None] for name in problem.targets}
-            return CrossFit(given, np.zeros((1, n), dtype=np.int64), {}, np.zeros(1, np.int64))
+            return given_predictions(problem)
         groups = self.rules.groups
         n_groups = None if groups is None else len(groups)
         found, self.group_folds = stream_predictions(problem, options, n_groups)
@@ -182,12 +186,12 @@ def read_source(
     names = columns if columns is not None else list(first.names)
     terms = est._terms()
     if terms.formula is not None or terms.by or not all(first.numeric(c) for c in names if c != y):
-        levels = merge_levels(chunks.map(scan_levels_of(reader), endless()))
+        levels = merge_levels(chunks.map(scan_levels, repeat(reader)))
         taken = _taken(y, roles)
         covariates = tuple(c for c in first.names if c not in taken)
         design = bind_source(levels, terms, first.names, covariates)
         reader = replace(reader, levels=levels.columns, design=design)
-    scans = list(chunks.map(scan_chunk_of(reader), endless()))
+    scans = list(chunks.map(scan_chunk, repeat(reader)))
     gold_parts = [scan.gold for scan in scans if scan.gold is not None]
     if not gold_parts:
         n = sum(scan.n_rows for scan in scans)
@@ -221,28 +225,14 @@ def read_source(
     )
     est.n_features_in_ = len(gold.design.columns)
     est.feature_names_in_ = np.asarray(gold.design.columns, dtype=object)
-    gram = np.sum([scan.gram for scan in used], axis=0)
-    totals = {"strata": _join_totals(used), "groups": _join_groups(used), "gram": gram}
+    gram = np.sum([scan.gram for scan in used if scan.gram is not None], axis=0)
+    totals = {
+        "strata": _join_totals(used),
+        "groups": _join_groups(used),
+        "gram": gram,
+        "transformed": est._transformed(first),
+    }
     return found, gold, totals
-
-
-def scan_levels_of(reader: ChunkReader) -> Any:
-    """``scan_levels`` as a function of chunk and state."""
-    return _Bound(scan_levels, reader)
-
-
-def scan_chunk_of(reader: ChunkReader) -> Any:
-    """``scan_chunk`` as a function of chunk and state."""
-    return _Bound(scan_chunk, reader)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    function: Any
-    reader: ChunkReader
-
-    def __call__(self, table: Any, state: Any) -> Any:
-        return self.function(table, self.reader)
 
 
 def _taken(y: Any, roles: dict[str, Any]) -> set[str]:
@@ -266,7 +256,7 @@ def _join_totals(scans: list[ChunkScan]) -> tuple[LabelTotals, tuple[Any, ...] |
             have[0] += drawn
             have[1] += total
             have[2], have[3] = min(have[2], low), max(have[3], high)
-    levels = None if None in joined else tuple(sorted(joined))
+    levels = None if None in joined else sorted_levels(joined, "strata")
     rows = np.array([joined[key] for key in (levels or (None,))])
     return LabelTotals(*(np.ascontiguousarray(column) for column in rows.T)), levels
 
@@ -302,6 +292,7 @@ def source_labelling(
 ) -> tuple[Labelling, Array | None]:
     """Labels of the labelled rows, standing for ``n_rows``, and the factor of probabilities."""
     n, prob, cells = gold.X.shape[0], gold.roles.get("sample_prob"), None
+    refuse_weightless(gold.weights, np.arange(n))
     if levels is not None:
         cells = Codes(recode(gold.roles["strata"], levels), levels)
     elif options.design == "stratified":
@@ -362,12 +353,10 @@ def stream_problem(
     labelling, scale = source_labelling(gold, totals, levels, sum(rows.used), options)
     warn_complete(labelling)
     surrogates = surrogates_by_column(prediction)
-    formula = est._terms().formula or ""
-    left = formula.split("~")[0].strip()
-    transformed = "(" in left
+    transformed = sums["transformed"]
     refuse_transformed(gold, options, surrogates, transformed)
     groups = sums["groups"]
-    names = tuple(sorted(groups)) if groups else None
+    names = sorted_levels(groups, "clusters or psu") if groups else None
     gold = with_groups(gold, names)
     rows.rules = replace(
         rows.rules,

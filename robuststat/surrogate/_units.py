@@ -31,9 +31,10 @@ class Units:
     ----------
     table : DataFrame
         One row a unit, sorted: the unit; the covariates; the label (see ``drawn``); the mean of
-        every surrogate under its name; ``n_documents`` and ``n_labeled``; then ``noise``, the
-        standard error of the label of a unit for ``drawn="documents"``, or ``sample_prob``, the
-        probability of the unit, for ``drawn="units"``.
+        every surrogate under its name; ``n_documents`` and ``n_labeled``; then for
+        ``drawn="documents"`` ``noise``, whose square estimates the variance of the unit's label
+        from the unit's own expert labels (0 without any; unbiased over labellings), or for
+        ``drawn="units"`` ``sample_prob``, the probability of the unit.
     weights : ndarray of shape (n_documents,)
         Share of each document in its unit: the ``sample_weight`` with which a regression of
         documents, clustered by unit, has the coefficients of the regression of units.

@@ -74,10 +74,9 @@ def combine_waves(
     in ``fit`` is the more precise analysis.
 
     The product is not valid when waves are adaptive: how often a stratum is revisited then depends
-    on the labels that its rows weigh. With five labels a stratum and a second wave placed by their
-    variance, it made the share of a rare label too small by 1.2 standard deviations without a
-    surrogate (coverage .77), by .7 with a cross-fitted and by .15 with a good one taken as it is.
-    The price of W is variance: with surrogates its mean squared error was no smaller there.
+    on the labels that its rows weigh. Where few labels a stratum decide, the share of a rare label
+    comes out too small, most without a surrogate and least with a good one. The price of W is
+    variance: with surrogates the mean squared error of the product can be as small or smaller.
 
     References
     ----------

@@ -76,7 +76,7 @@ def draw_wave(
 
     Parameters
     ----------
-    est : DSLRegressor, DSLClassifier or DSLMean
+    est : DSLRegressor, DSLClassifier, DSLMean or DSLMoment
         Says which model and learner; need not be fitted, and is not changed.
     X, y, prediction, **roles
         The rows as for ``fit``, labels of earlier waves in ``y`` (missing elsewhere); without
@@ -198,7 +198,9 @@ def _sizes(
 ) -> Array:
     """Root of the expected squared correction of every row, from the labels so far."""
     if isinstance(est, type) or not hasattr(est, "_prepare"):
-        raise ParameterError("est must be a DSLRegressor, DSLClassifier or DSLMean instance.")
+        raise ParameterError(
+            "est must be a DSLRegressor, DSLClassifier, DSLMean or DSLMoment instance."
+        )
     taken = [name for name in ("labeled", "sample_prob") if name in roles]
     if taken:
         raise ParameterError(f"{' and '.join(taken)} come from earlier. Leave them out.")

@@ -41,7 +41,7 @@ def labelling_line(labelling: Labelling, design: str) -> str:
     elif labelling.known:
         words += ", used as given"
     if labelling.effective < 0.99 * labelling.n_labeled:
-        words += f"; effective number {labelling.effective:.0f}"
+        words += f"; with unequal weights worth {labelling.effective:,.0f} equal ones"
     return words
 
 
@@ -78,6 +78,22 @@ def model_lines(problem: Problem, tests: list[tuple[float, int]]) -> list[str]:
     ]
 
 
+def tie_notes(problem: Problem, theta: Array) -> list[str]:
+    """Say when a point mass of the outcome sits at a quantile, where there is no density."""
+    if not isinstance(problem.model, QuantileRows):
+        return []
+    rows = problem.labelling.rows
+    y, fitted = problem.data.y[rows], problem.X_gold @ theta
+    count = int((np.abs(y - fitted) <= 1e-10 * (np.abs(y) + np.abs(fitted))).sum()) - theta.size
+    if count <= 0.1 * rows.size:
+        return []
+    return [
+        f"{count + theta.size} of {rows.size} expert labels lie exactly on the fitted plane: the "
+        "outcome is rounded or has a point mass there, and standard errors, which assume a "
+        "density, are rough"
+    ]
+
+
 def overidentification(tests: list[tuple[float, int]]) -> tuple[float, float, int]:
     """Return J, its p-value and degrees of freedom, the median over repetitions."""
     if not tests:
@@ -99,10 +115,7 @@ def effective_line(effect: Array, n_labeled: int, n_obs: int) -> str | None:
     labels = effective_labels(known, n_labeled, n_obs)
     low, high = f"{labels.min():,.0f}", f"{labels.max():,.0f}"
     span = low if low == high else f"{low} to {high}"
-    return (
-        f"Effective labels: {n_labeled:,} expert labels with these predictions are worth {span} "
-        "alone"
-    )
+    return f"Effective labels: {n_labeled:,} with these predictions are worth {span} alone"
 
 
 def assumptions(problem: Problem, spec: VarianceSpec) -> list[str]:

@@ -374,6 +374,25 @@ def test_weights_go_only_to_learners_that_take_them():
     assert_allclose(fit.predictions["ignores"][0, test], target[train].mean(), rtol=RTOL)
 
 
+def test_weights_reach_the_last_step_of_a_pipeline():
+    weights = rng(9).uniform(0.1, 5.0, size=60)
+
+    def piped(learner):
+        return make_pipeline(StandardScaler(), learner)
+
+    tasks = [
+        task(LinearRegression(), name="bare", weights=weights),
+        task(piped(LinearRegression()), name="piped", weights=weights),
+        task(piped(LinearRegression()), name="unweighted"),
+        task(piped(KNeighborsRegressor(3)), name="takes none", weights=weights),
+    ]
+    _, fit = run(tasks, cv=3)
+    found = fit.predictions
+    assert_allclose(found["piped"], found["bare"], rtol=RTOL)
+    assert np.abs(found["unweighted"] - found["bare"]).max() > 1e-3
+    assert np.isfinite(found["takes none"]).all()
+
+
 def test_classifier_needs_zero_one_targets():
     one = task(LogisticRegression())
     one = NuisanceTask(
@@ -440,3 +459,79 @@ def test_progress_bar(capsys):
     assert capsys.readouterr().err == ""
     run([task(LinearRegression())], verbose=1)
     assert "cross-fitting" in capsys.readouterr().err
+
+
+# Targets of several columns, kept learners, rows without training ------------------------------
+
+
+def class_task(learner, n=90, seed=3):
+    random = rng(seed)
+    features = random.normal(size=(n, 2))
+    codes = (features[:, 0] > 0.3).astype(int) + (features[:, 1] + random.normal(size=n) > 0)
+    usable = random.random(n) < 0.8
+    target = np.full((n, 3), np.nan)
+    target[usable] = np.eye(3)[codes[usable]]
+    return NuisanceTask("topic", learner, features, target, usable, None), codes
+
+
+@pytest.mark.parametrize("learner", [LogisticRegression(), LinearRegression()])
+def test_targets_of_several_columns(learner):
+    """A classifier learns the class once, a regressor one column at a time."""
+    one, codes = class_task(learner)
+    splits, fit = run([one])
+    assert fit.predictions["topic"].shape == (1, 90, 3)
+    for k, (train, test) in enumerate(splits[0]):
+        rows = train[one.usable[train]]
+        if isinstance(learner, LogisticRegression):
+            model = LogisticRegression().fit(one.features[rows], codes[rows])
+            expected = model.predict_proba(one.features[test])
+        else:
+            expected = LinearRegression().fit(one.features[rows], one.target[rows])
+            expected = expected.predict(one.features[test])
+        assert_allclose(fit.predictions["topic"][0, test], expected, rtol=1e-7)
+        seen = one.usable[test]
+        loss = ((one.target[test] - expected)[seen] ** 2).sum(axis=1).mean()
+        assert_allclose(fit.losses["topic"][0, k], loss, rtol=1e-7)
+    assert_allclose(fit.predictions["topic"].sum(axis=2), 1.0, rtol=1e-9)
+
+
+def test_class_that_a_training_part_lacks_has_probability_zero():
+    one, codes = class_task(LogisticRegression())
+    rare = np.flatnonzero(one.usable & (codes == 2))
+    one.target[rare[1:]] = [1.0, 0.0, 0.0]
+    splits, fit = run([one])
+    test = next(test for _, test in splits[0] if rare[0] in test)
+    assert (fit.predictions["topic"][0, test, 2] == 0.0).all()
+    others = np.setdiff1d(np.arange(90), test)
+    assert (fit.predictions["topic"][0, others, 2] > 0.0).all()
+
+
+def test_kept_learners_repeat_the_predictions():
+    tasks = [class_task(LogisticRegression())[0], task(LinearRegression(), n=90)]
+    splits, fit = run(tasks, n_rep=2, keep_learners=True)
+    assert not run(tasks, n_rep=2)[1].fitted
+    for one in tasks:
+        for r, pairs in enumerate(splits):
+            for k, (_, test) in enumerate(pairs):
+                again = fit.fitted[one.name][r][k].predict(one.features[test])
+                assert_allclose(again, fit.predictions[one.name][r, test], rtol=1e-12)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_idle_rows_are_dealt_as_they_come(grouped):
+    """Their fold is known without looking at the others of them, whatever the seed."""
+    idle = np.ones(100, dtype=bool)
+    idle[rng().choice(100, 37, replace=False)] = False
+    groups = np.arange(100) // 2 if grouped else None
+    splits, _ = make_folds(100, 4, 3, rng(), groups=groups, idle=idle)
+    fixed = idle if groups is None else np.repeat(idle.reshape(50, 2).all(axis=1), 2)
+    folds = np.zeros((3, 100), dtype=int)
+    for r, pairs in enumerate(splits):
+        assert_partition(pairs, 100)
+        for k, (_, test) in enumerate(pairs):
+            folds[r, test] = k
+    assert (folds[:, fixed] == folds[0, fixed]).all()
+    assert (folds[:, ~fixed] != folds[0, ~fixed]).any()
+    units = np.flatnonzero(fixed) if groups is None else np.flatnonzero(fixed)[::2]
+    first = (~fixed).sum() // (1 if groups is None else 2)
+    assert_array_equal(folds[0, units], (first + np.arange(units.size)) % 4)

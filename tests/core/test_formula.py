@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 
 from robuststat._core.data import Terms, read_data
-from robuststat._core.design import new_design_matrix
+from robuststat._core.design import Shares, new_design_matrix
 from robuststat._core.errors import DataError, DroppedRowsWarning, ParameterError, RoleError
 from robuststat._core.formula import (
     INTERCEPT,
@@ -506,3 +506,30 @@ def test_fitted_design_keeps_no_rows():
     )
     design = read("y ~ scale(x) * g", big).design
     assert len(pickle.dumps(design)) < 20_000
+
+
+def test_rebuild_with_shares_averages_the_designs_of_the_levels():
+    known = [True, False, True, True, False, True]
+    gold = FRAME.assign(g=FRAME["g"].where(known, None))
+    levels = tuple(sorted(FRAME["g"].unique()))
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(levels)), size=len(FRAME))
+    for formula in ("y ~ g", "y ~ x * g + n", "y ~ C(g):x - 1"):
+        data = read(formula, gold, predicted=("g",))
+        # The rows of the frame follow, so that every level is there.
+        designs = [read(formula, pd.concat([FRAME.assign(g=v), FRAME])).X[:6] for v in levels]
+        expected = sum(shares[:, [c]] * design for c, design in enumerate(designs))
+        assert_allclose(data.rebuild({"g": Shares(levels, shares)}), expected, rtol=1e-12)
+        hard = np.eye(len(levels))[[levels.index(v) for v in FRAME["g"]]]
+        full = read(formula, FRAME).X
+        assert_allclose(data.rebuild({"g": Shares(levels, hard)}), full, rtol=RTOL)
+
+
+def test_rebuild_with_shares_and_numbers():
+    known = np.array([True, True, True, True, False, True])
+    gold = FRAME.assign(g=FRAME["g"].where(known, None), x=FRAME["x"].where(known))
+    data = read("y ~ x * g", gold, predicted=("x", "g"))
+    guess = X + 0.5
+    hard = np.eye(3)[["abc".index(v) for v in FRAME["g"]]]
+    expected = read("y ~ x * g", FRAME.assign(x=guess)).X
+    found = data.rebuild({"x": guess, "g": Shares(("a", "b", "c"), hard)})
+    assert_allclose(found, expected, rtol=RTOL)

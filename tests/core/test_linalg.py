@@ -10,7 +10,7 @@ from robuststat._core.linalg import (
     complement_root,
     is_psd,
     leverage,
-    nearest_psd,
+    median_over_repetitions,
     solve_psd,
     solve_square,
     symmetrise,
@@ -146,10 +146,6 @@ def indefinite(scale):
 def test_psd_repair(scale):
     V = indefinite(scale)
     assert not is_psd(V)
-    fixed = nearest_psd(V)
-    assert is_psd(fixed)
-    np.testing.assert_allclose(np.diag(fixed), np.diag(V), rtol=1e-12)
-    np.testing.assert_allclose(fixed / scale / scale[:, None], nearest_psd(indefinite(np.ones(3))))
     clipped, n_clipped = clip_psd(V)
     assert n_clipped == 1
     assert is_psd(clipped)
@@ -161,20 +157,50 @@ def test_psd_matrices_come_back_unchanged():
     A = design()[:, :3]
     V = A.T @ A
     assert is_psd(V)
-    assert nearest_psd(V) is V
     assert clip_psd(V) == (V, 0)
     assert clip_psd(np.zeros((2, 2)))[1] == 0
 
 
-def test_nearest_psd_with_zero_and_negative_variances():
-    V = np.zeros((4, 4))
-    V[:3, :3] = indefinite(np.ones(3))
-    assert nearest_psd(V)[3, 3] == 0.0
-    with pytest.raises(DataError, match=r"V has 1 negative diagonal entries \(min -1\).*clip_psd"):
-        nearest_psd(np.diag([1.0, -1.0]))
+def test_negative_variances_are_clipped():
     clipped, n_clipped = clip_psd(np.diag([1.0, -1.0]))
     assert n_clipped == 1
     np.testing.assert_allclose(clipped, np.diag([1.0, 0.0]), atol=1e-15)
+
+
+def test_median_over_repetitions():
+    one = np.array([[2.0, 0.5], [0.5, 1.0]])
+    estimates = np.array([[1.0, 0.0], [3.0, -1.0], [2.0, 4.0]])
+    estimate, vcov = median_over_repetitions(estimates, np.array([one] * 3))
+    np.testing.assert_allclose(estimate, [2.0, 0.0])
+    # Gaps (-1, 0), (1, -1), (0, 4): squares 1, 1, 0 and 0, 1, 16; products 0, -1, 0.
+    np.testing.assert_allclose(vcov, one + np.array([[1.0, 0.0], [0.0, 1.0]]))
+    single = median_over_repetitions(estimates[:1], one[None])
+    np.testing.assert_array_equal(single[1], one)
+
+
+def test_median_of_variances_that_is_none():
+    # Each of the three is positive definite; the median of their entries is not.
+    signs = [(1, 1, 1), (1, -1, -1), (-1, 1, -1)]
+    scale = np.array([0.1, 1.0, 10.0])
+    repeated = np.array(
+        [
+            np.array([[1, 0.9 * a, 0.9 * b], [0.9 * a, 1, 0.9 * c], [0.9 * b, 0.9 * c, 1]])
+            * np.outer(scale, scale)
+            for a, b, c in signs
+        ]
+    )
+    assert np.linalg.eigvalsh(repeated).min() > 0
+    assert np.linalg.eigvalsh(np.median(repeated, axis=0))[0] < 0
+    _, vcov = median_over_repetitions(np.zeros((3, 3)), repeated)
+    assert np.linalg.eigvalsh(vcov)[0] > 0
+    np.testing.assert_allclose(np.diag(vcov), scale**2)
+    np.testing.assert_allclose(vcov, repeated.mean(axis=0))
+
+
+def test_a_coefficient_without_variance_keeps_none():
+    V = np.diag([1.0, 0.0])
+    _, vcov = median_over_repetitions(np.zeros((2, 2)), np.array([V, V]))
+    np.testing.assert_array_equal(vcov, V)
 
 
 def test_symmetrise():

@@ -413,3 +413,30 @@ def test_no_correction_without_dependence():
         [p - C @ np.linalg.inv(A_n) @ m for p, m in zip(psi, nuisance, strict=True)]
     )
     assert_allclose(stack_nuisance(psi, nuisance, C, A_n), expected, rtol=RTOL)
+
+
+def test_meat_and_bread_of_gmm():
+    """Clustered scores: the meat given is used in weights, variance and J."""
+    X, y, Z = data = iv_data(600, 3, seed=5, invalid=0.1)
+    n = len(y)
+
+    def totals(beta):
+        psi = instrument_score(beta, data)
+        return np.add.reduceat(psi, np.arange(0, 600, 6), axis=0)
+
+    def meat(beta):
+        sums = totals(beta)
+        return sums.T @ sums / n
+
+    solution = solve_gmm(iv_moments(data), np.zeros(2), meat=meat)
+    M = X.T @ Z
+    first = np.linalg.solve(M @ M.T, M @ (Z.T @ y))
+    weight = np.linalg.inv(meat(first))
+    beta = np.linalg.solve(M @ weight @ M.T, M @ weight @ (Z.T @ y))
+    assert_allclose(solution.theta, beta, rtol=RTOL)
+    g = Z.T @ (y - X @ beta) / n
+    assert_allclose(solution.j_statistic, n * g @ weight @ g, rtol=1e-7)
+    A, inverse = -Z.T @ X / n, np.linalg.inv(meat(beta))
+    bread = np.linalg.inv(A.T @ inverse @ A) @ A.T @ inverse
+    assert_allclose(solution.bread, bread, rtol=1e-7)
+    assert_allclose(solution.vcov, bread @ meat(beta) @ bread.T / n, rtol=1e-7)

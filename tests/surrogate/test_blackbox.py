@@ -291,7 +291,7 @@ def test_standard_errors_with_a_subset():
     assert_allclose(part.result_.estimate, full.result_.estimate, rtol=1e-12)
     # Two bootstrap standard errors, each with the relative error 1 / sqrt(400).
     assert_allclose(part.std_error_, full.std_error_, rtol=4 * np.sqrt(2 / 400))
-    assert "600 of 3,800 unlabelled ones stand for all" in str(part.summary())
+    assert "600 of 3,800 unlabelled ones stand for all" in " ".join(str(part.summary()).split())
     assert "stand for all" not in str(full.summary())
 
 
@@ -547,7 +547,7 @@ def test_summary():
         "LinearRegression, predict-then-debias correction for surrogate labels",
         "Bootstrap: 40 draws of labelled and of unlabelled rows, three fits each",
         "Tuning: one number a coefficient, diagonal",
-        "Effective labels: 75 expert labels",
+        "Effective labels: 75 with these predictions",
         "only 75 labels",
         "NOT assumed: anything about the accuracy of the surrogate",
         "Standard errors: bootstrap, normal",

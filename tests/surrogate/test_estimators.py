@@ -1,6 +1,7 @@
 """Behaviour of the surrogate estimators against statsmodels and direct computations."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -511,7 +512,8 @@ def test_probabilities_estimated_by_a_logit_model():
     D = design_matrix()
     pseudo = FRAME["s"] + np.where(R, (FRAME["y"] - FRAME["s"]).fillna(0) / prob, 0)
     assert_allclose(est.result_.estimate, np.linalg.lstsq(D, pseudo)[0], rtol=1e-6)
-    assert "estimated by a logit model with 3 terms" in str(est.summary())
+    text = " ".join(str(est.summary()).split())
+    assert "estimated by a logit model with 3 terms" in text
     robust = fit(roles=roles, prob_terms=["x1", "x2"])
     assert_allclose(robust.coef_, est.coef_)
     assert (robust.std_error_ >= est.std_error_ * 0.98).all()
@@ -689,9 +691,8 @@ def test_labels_that_cannot_carry_the_model_alone():
 
 def test_poor_predictions_are_reported():
     est = fit(roles={"prediction": 5 * np.random.default_rng(0).normal(size=N)})
-    assert "less precise than expert labels alone (design effect 0." in " ".join(
-        str(est.summary()).split()
-    )
+    text = " ".join(str(est.summary()).split())
+    assert re.search(r"less precise than expert labels alone \(most: \S+, design effect 0\.", text)
 
 
 def test_summary_says_what_was_done():
@@ -891,7 +892,7 @@ def test_comparison_without_some_rows():
     )
     assert "surrogate only" not in separated.results
     assert "Note: surrogate only: " in str(separated)
-    with pytest.raises(ParameterError, match="DSLMean instance; got DSLRegressor"):
+    with pytest.raises(ParameterError, match="DSLMoment instance; got DSLRegressor"):
         compare_estimators(DSLRegressor, X, FRAME["y"], prediction=FRAME["s"])
 
 

@@ -384,7 +384,7 @@ def test_wave_weights_average_to_one():
     data = make_surrogate_linear(60, random_state=1)
     est = DSLMean(learner="passthrough")
     prediction = data.prediction
-    total, n_draws = np.zeros(60), 1500
+    total, n_draws = np.zeros(60), 300
     rng = np.random.default_rng(0)
     y = np.full(60, np.nan)
     first = draw_wave(est, None, y, n_labels=15, random_state=rng)
