@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from joblib import Parallel, delayed
 
+from robuststat._core.errors import ParameterError
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.invariance._moments import EnvMoments
 from robuststat.invariance._search import (
     SetTable,
+    Sizes,
     bits,
     chow_pvalues,
     correlation_pvalues,
@@ -23,6 +25,7 @@ from robuststat.invariance._sweep import (
     Statistics,
     SubsetWalk,
     Sweep,
+    n_subsets,
     pooled_scatter,
     roots,
     subset_walk,
@@ -36,7 +39,25 @@ KERNEL_MIN_CELLS = 1 << 23
 # Variables decided inside one task of the compiled walk, and from how many sets on tasks are cut.
 _LAST, _CUT = 14, 1 << 13
 
+# More sets than this are refused.
+_MAX_SETS = 1 << 22
+# Seconds a set and environment, tail probabilities included, for the message about too many sets.
+_SECONDS = 1e-6
+
 MOMENT_TESTS = ("normal", "chow", "exact", "correlation")
+
+
+def largest_size(p: int, max_size: int | None) -> int:
+    """Size of the largest subset searched; too many subsets are a ParameterError."""
+    largest = p if max_size is None else min(max_size, p)
+    count = n_subsets(p, largest)
+    if count > _MAX_SETS or p > 62:
+        raise ParameterError(
+            f"{p} covariates have {count:,} subsets of up to {largest} variables (about "
+            f"{_SECONDS * count:,.0f} s for each environment). Set max_size, or choose at most 20 "
+            "covariates, for instance by screening='lasso' with max_candidates."
+        )
+    return largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +100,8 @@ class Scaled:
 
     Attributes
     ----------
-    n_env : ndarray of shape (K,)
-        Effective rows of each environment.
+    sizes : Sizes
+        Of the environments.
     mean, scatter : ndarray of shapes (K, q), (K, q, q)
         Moments, covariates first and the outcome last.
     total : ndarray of shape (q, q)
@@ -89,29 +110,42 @@ class Scaled:
         Pooled means and standard deviations, in the units of the data.
     """
 
-    n_env: Array
+    sizes: Sizes
     mean: Array
     scatter: Array
     total: Array
     centre: Array
     unit: Array
 
+    @property
+    def n_obs(self) -> float:
+        """Rows of all environments."""
+        return float(self.sizes.rows.sum())
+
 
 def scale_moments(moments: EnvMoments) -> Scaled:
-    """Bring the moments to standard units, so that pivots of all columns are comparable."""
+    """Bring the moments to standard units, so that pivots of all columns are comparable.
+
+    Weights are scaled to the number of rows, so that their unit does not matter.
+    """
+    moments = moments.scaled(moments.n_obs / float(moments.weight.sum()))
     n = moments.weight
+    effective = moments.n_effective
+    total_squares = moments.weight2.sum() - moments.weight2
+    rest = (n.sum() - n) ** 2 / total_squares
+    sizes = Sizes(n, moments.n_rows.astype(np.float64), effective, rest)
     centre, total = pooled_scatter(n, moments.mean, moments.scatter)
     unit = np.sqrt(np.diag(total) / n.sum())
     unit = np.where(unit > 0, unit, 1.0)
     scatter = moments.scatter / unit / unit[:, None]
     return Scaled(
-        n, (moments.mean - centre) / unit, scatter, total / unit / unit[:, None], centre, unit
+        sizes, (moments.mean - centre) / unit, scatter, total / unit / unit[:, None], centre, unit
     )
 
 
 def moment_table(scaled: Scaled, options: SearchOptions, n_jobs: int | None) -> SetTable:
     """Test all subsets from moments; the mean squared errors are in units of y squared."""
-    n = scaled.n_env
+    n = scaled.sizes.weight
     walk = subset_walk(n, scaled.mean, scaled.scatter, options.max_size)
     p = walk.n_variables
     compiled = walk.n_sets * len(n) >= KERNEL_MIN_CELLS
@@ -151,7 +185,7 @@ def _task(
         else:
             p_value, tested = np.full(len(found.masks), np.nan), np.zeros(len(found.masks), bool)
         parts.append(
-            table_part(found, scaled.n_env, p_value, tested, options.eps, options.level_gap)
+            table_part(found, scaled.sizes, p_value, tested, options.eps, options.level_gap)
         )
     return parts
 
@@ -180,7 +214,7 @@ def _sequential(
                 if usable.any():
                     common &= np.bitwise_and.reduce(found.masks[usable])
             parts.append(
-                table_part(found, scaled.n_env, p_value, tested, options.eps, options.level_gap)
+                table_part(found, scaled.sizes, p_value, tested, options.eps, options.level_gap)
             )
     return join_tables(parts, walk.n_variables)
 
@@ -192,11 +226,11 @@ def _some(found: Statistics, index: BoolArray) -> Statistics:
 def set_pvalues(found: Statistics, scaled: Scaled, options: SearchOptions) -> Array:
     """p-value of the invariance of each subset (2.2)."""
     if options.test in ("chow", "exact"):
-        each = chow_pvalues(found, scaled.n_env, compat=options.compat)
+        each = chow_pvalues(found, scaled.sizes, compat=options.compat)
     else:
-        each = env_pvalues(scaled.n_env, found.env_mean, found.env_ss, options.factor)
+        each = env_pvalues(scaled.sizes, found.env_mean, found.env_ss, options.factor)
         if options.test == "correlation":
-            each = correlation_pvalues(found, scaled.n_env, scaled.total, scaled.scatter, each)
+            each = correlation_pvalues(found, scaled.sizes, scaled.total, scaled.scatter, each)
     return np.asarray(np.minimum(1.0, options.factor * each.min(axis=1)), dtype=np.float64)
 
 

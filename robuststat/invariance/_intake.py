@@ -82,7 +82,7 @@ def read_rows(
     sample_weight: Any = None,
     clusters: Any = None,
     *,
-    min_env: int = 2,
+    chunk: bool = False,
 ) -> EnvRows:
     """Read covariates, outcome and environments.
 
@@ -94,8 +94,8 @@ def read_rows(
         As passed to ``fit``.
     env : array of shape (n,), column name, or mapping of level to row positions
         Environments.
-    min_env : int
-        Smallest number of environments.
+    chunk : bool
+        Whether the rows are a part only, with one environment perhaps.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def read_rows(
             "The formula leaves the intercept out. These methods compare environments with an "
             "intercept: remove '- 1' from the formula."
         )
-    if len(data.X) < 2:
+    if len(data.X) < 2 and not chunk:
         raise DataError(
             "X has one sample (n_samples = 1). Two environments need two rows at least."
         )
@@ -142,7 +142,8 @@ def read_rows(
         matrix, codes, y_values = matrix[kept], codes.take(kept), y_values[kept]
         weights = weights[kept]
         groups = None if groups is None else groups[kept]
-    _check_levels(codes, min_env)
+    if not chunk:
+        _check_levels(codes, 2)
     return EnvRows(matrix, y_values, codes.codes, codes.levels, names, weights, groups, data)
 
 
@@ -187,6 +188,19 @@ def refuse_constant(rows: EnvRows) -> None:
         )
 
 
+def refuse_constant_moments(moments: EnvMoments) -> None:
+    """Raise for covariates without spread, from moments."""
+    pooled = moments.pooled()
+    spread = np.diag(pooled.scatter[0])[:-1] / pooled.weight[0]
+    flat = np.flatnonzero(spread <= (_CONSTANT * pooled.mean[0, :-1]) ** 2)
+    if flat.size:
+        names = ", ".join(moments.names[j] for j in flat[:5])
+        raise DataError(
+            f"X has {flat.size} constant column(s): {names}. Drop them: the model has an "
+            "intercept already."
+        )
+
+
 def refuse_small(moments: EnvMoments, least: int, why: str) -> None:
     """Raise when environments have fewer than ``least`` rows, with their names."""
     small = [
@@ -228,17 +242,24 @@ class EnvEstimator(BaseEstimator):
 
     def _remember(self, rows: EnvRows) -> None:
         """Keep what a summary says about the rows; no rows are kept."""
+        n_env = np.bincount(rows.codes, minlength=rows.n_env)
+        self._remember_counts(rows.names, rows.levels, n_env, rows.data)
+
+    def _remember_counts(
+        self, names: tuple[str, ...], levels: tuple[Any, ...], n_env: IntArray, data: Any
+    ) -> None:
+        """Keep counts; ``data`` has the outcome's name and the rows left out."""
         self._about: dict[str, Any] = {
             "call": self._call(),
-            "outcome": rows.data.outcome,
-            "n_obs": len(rows.y),
-            "n_dropped": rows.data.n_dropped,
-            "n_dropped_by": rows.data.n_dropped_by,
-            "levels": rows.levels,
+            "outcome": data.outcome,
+            "n_obs": int(n_env.sum()),
+            "n_dropped": data.n_dropped,
+            "n_dropped_by": data.n_dropped_by,
+            "levels": levels,
         }
-        self.names_ = rows.names
-        self.env_levels_ = np.array(rows.levels, dtype=object)
-        self.n_env_ = np.bincount(rows.codes, minlength=rows.n_env)
+        self.names_ = names
+        self.env_levels_ = np.array(levels, dtype=object)
+        self.n_env_ = n_env
 
 
 class EnvPredictor(RegressorMixin, EnvEstimator):

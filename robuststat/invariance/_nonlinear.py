@@ -28,7 +28,7 @@ from robuststat.invariance._conditional import (
     default_classifier,
     default_regressor,
 )
-from robuststat.invariance._engine import row_pvalues
+from robuststat.invariance._engine import largest_size, row_pvalues
 from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvEstimator,
@@ -37,7 +37,6 @@ from robuststat.invariance._intake import (
     refuse_small,
 )
 from robuststat.invariance._search import all_subsets, as_tuples, hitting_sets
-from robuststat.invariance._subsets import largest_size
 from robuststat.report import Column, Summary, footer_lines, format_p
 
 _ASSUMPTIONS = (

@@ -13,6 +13,7 @@ from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.invariance._engine import (
     MOMENT_TESTS,
     SearchOptions,
+    largest_size,
     moment_table,
     scale_moments,
 )
@@ -27,7 +28,6 @@ from robuststat.invariance._intake import (
 from robuststat.invariance._moments import EnvMoments
 from robuststat.invariance._search import SetTable, members
 from robuststat.invariance._stabilized import average_fit
-from robuststat.invariance._subsets import largest_size
 
 STRATEGIES = ("best", "intersection", "average", "minimax")
 
@@ -153,7 +153,7 @@ class InvariantRegressor(EnvPredictor):
         self.missing = missing
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None, *, env: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, env: Any = None, sample_weight: Any = None) -> Self:
         """Search for subsets and fit on the chosen one.
 
         Parameters
@@ -164,6 +164,8 @@ class InvariantRegressor(EnvPredictor):
             Outcome, or its column name.
         env : array of shape (n,), str, or mapping of level to row positions
             Environments, at least two.
+        sample_weight : array of shape (n,) or str, optional
+            Inverse error variances, up to a factor.
 
         Returns
         -------
@@ -178,7 +180,7 @@ class InvariantRegressor(EnvPredictor):
             For rows, roles and options that cannot be used.
         """
         self._check_parameters()
-        rows = read_rows(self, X, y, env)
+        rows = read_rows(self, X, y, env, sample_weight)
         refuse_constant(rows)
         moments = rows.moments()
         refuse_small(moments, 3, "A variance needs more.")

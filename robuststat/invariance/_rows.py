@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from sklearn.base import clone
 
 from robuststat._core.columns import Terms
 from robuststat._core.data import RoleData, read_data
-from robuststat._core.design import ArrayDesign, Design
+from robuststat._core.design import ArrayDesign
 from robuststat._core.errors import (
     CollinearityError,
     DataError,
@@ -26,10 +24,9 @@ from robuststat._core.errors import (
 )
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.linalg import collinear_columns
-from robuststat._core.stream import ChunkSource
-from robuststat._core.table import Codes, Table, as_table
+from robuststat._core.table import Codes, as_table
 from robuststat._core.types import Array, IntArray
-from robuststat.invariance._moments import EnvMoments, MomentAccumulator, env_moments
+from robuststat.invariance._moments import EnvMoments, env_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,74 +358,7 @@ def _check_columns(moments: EnvMoments, *, intercept: bool) -> None:
         raise CollinearityError(f"X has collinear columns: {report.message()}")
 
 
-# ----------------------------------------------------------------------------- source
-
-
-def source_moments(
-    estimator: Any, source: Any, y: Any, env: Any, sample_weight: Any
-) -> tuple[EnvMoments, tuple[str, ...], int, dict[str, int]]:
-    """Moments of all covariates of a source, their names, and rows left out by column."""
-    for role, value in (("y", y), ("env", env)):
-        if not isinstance(value, str):
-            raise RoleError(f"fit_stream needs {role}= as a column name; got {value!r}.")
-    if sample_weight is not None and not isinstance(sample_weight, str):
-        raise RoleError("fit_stream needs sample_weight= as a column name.")
-    if estimator.formula is not None:
-        raise ParameterError(
-            "fit_stream takes numeric columns as they are; formula= has no effect there. Make the "
-            "columns in the source, or use fit."
-        )
+def read_chunk(estimator: Any, native: Any, y: str, env: str, weight: str | None) -> EnvRows:
+    """Read one chunk of a source, with all its covariates."""
     bare = clone(estimator).set_params(representation=None)
-    add = partial(_chunk, estimator=bare, y=y, env=env, weight=sample_weight)
-    total, names, n_dropped = MomentAccumulator(), (), 0
-    counts: dict[str, int] = {}
-    for part, found, lost, by in ChunkSource(source).map(_on_chunk(add), repeat(None)):
-        if found and names and found != names:
-            raise DataError(
-                f"A chunk of the source has the covariates {', '.join(found)}, the first one "
-                f"{', '.join(names)}. All chunks need the same columns."
-            )
-        names = names or found
-        total.merge(part)
-        n_dropped += lost
-        for name, count in by.items():
-            counts[name] = counts.get(name, 0) + count
-    if not names:
-        raise DataError(f"The source has no complete row; missing values by column: {counts}.")
-    if n_dropped:
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        warn(f"{n_dropped} rows dropped for missing values: {listed}.", DroppedRowsWarning)
-    return total.finish(names), names, n_dropped, counts
-
-
-@dataclass(frozen=True, slots=True)
-class _on_chunk:  # noqa: N801
-    """Picklable function of a chunk and its (unused) state."""
-
-    add: Any
-
-    def __call__(self, table: Table, state: None) -> Any:
-        return self.add(table)
-
-
-def _chunk(
-    table: Table, *, estimator: Any, y: str, env: str, weight: str | None
-) -> tuple[MomentAccumulator, tuple[str, ...], int, dict[str, int]]:
-    total = MomentAccumulator()
-    if not table.n_rows:
-        return total, (), 0, {}
-    with warnings.catch_warnings(action="ignore", category=DroppedRowsWarning):
-        try:
-            rows = read_rows(estimator, table.native, y, env, weight, None)
-        except DataError as error:
-            if "No complete row is left" not in str(error):
-                raise
-            return total, (), table.n_rows, {}
-    design: Design = rows.data.design
-    if not isinstance(design, ArrayDesign):
-        raise DataError(
-            "fit_stream needs numeric covariates: the source has text columns. Turn them into "
-            "numbers in the source, or leave them out."
-        )
-    total.update(rows.X, rows.y, rows.codes, rows.levels, rows.weights)
-    return total, rows.names, rows.data.n_dropped, rows.data.n_dropped_by
+    return read_rows(bare, native, y, env, weight, None)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from robuststat._core.errors import ParameterError, warn
 from robuststat._core.glm import FAMILIES, glm_sums
 from robuststat._core.types import Array, IntArray
 from robuststat.invariance import _nulls as nulls
+from robuststat.invariance._intake import EnvRows
 from robuststat.invariance._search import as_tuples
 
 ROW_TESTS = nulls.ROW_TESTS
@@ -95,3 +97,20 @@ def residuals(Z: Array, y: Array) -> Array:
     """Residuals of least squares, by an orthogonal basis."""
     Q = np.linalg.qr(Z)[0]
     return np.asarray(y - Q @ (Q.T @ y))
+
+
+def choose_test(test: Any, rows: EnvRows) -> Any:
+    """Test of the search: "normal" is replaced for an outcome of two values."""
+    binary = len(np.unique(rows.y[:1000])) <= 2 and len(np.unique(rows.y)) == 2
+    if binary and test == "normal":
+        warn(
+            f"The outcome {rows.data.outcome!r} has two values: test='normal' is replaced by "
+            "'logistic_lr'. Choose test='chow' for a linear probability model."
+        )
+        return "logistic_lr"
+    if isinstance(test, str) and test.startswith("logistic") and not binary:
+        raise ParameterError(
+            f"test={test!r} needs an outcome with two values; {rows.data.outcome!r} has "
+            f"{len(np.unique(rows.y))}. Use test='normal' or 'chow'."
+        )
+    return test

@@ -9,7 +9,10 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import lars_path_gram
 
 from robuststat._core.types import Array, IntArray
+from robuststat.invariance._intake import EnvRows
 
+# Up to this many covariates "auto" searches all.
+_MAX_PLAIN = 20
 SCREENINGS = ("auto", "none", "lasso", "correlation", "boosting")
 
 
@@ -54,3 +57,39 @@ def by_boosting(X: Array, y: Array, n_keep: int, random_state: Any) -> IntArray:
     trees = GradientBoostingRegressor(random_state=random_state).fit(X, y)
     order = np.argsort(-trees.feature_importances_, kind="stable")
     return np.sort(order[:n_keep]).astype(np.int64)
+
+
+def screened(
+    screening: str,
+    n_keep: int,
+    total: Array,
+    n_obs: float,
+    rows: EnvRows | None,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Positions of the covariates to search.
+
+    Parameters
+    ----------
+    screening : str
+        One of ``SCREENINGS``.
+    n_keep : int
+        How many, when there are more.
+    total : ndarray of shape (q, q)
+        Pooled scatter at unit diagonal (up to a factor), the outcome last.
+    n_obs : float
+        Rows.
+    rows : EnvRows or None
+        For "boosting".
+    rng : Generator
+        For "boosting".
+    """
+    p = len(total) - 1
+    if screening == "none" or p <= (_MAX_PLAIN if screening == "auto" else n_keep):
+        return np.arange(p, dtype=np.int64)
+    if screening == "correlation":
+        return by_correlation(total, n_keep)
+    if screening == "boosting":
+        assert rows is not None
+        return by_boosting(rows.X, rows.y, n_keep, int(rng.integers(2**31 - 1)))
+    return by_lasso(total, n_obs, n_keep)

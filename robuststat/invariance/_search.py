@@ -21,6 +21,31 @@ from robuststat.invariance._sweep import Statistics
 _MAX_DEFINING = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of the environments; all equal to the rows without weights.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (K,)
+        Sums of the weights, scaled to the number of rows in all.
+    rows : ndarray of shape (K,)
+        Rows, for degrees of freedom of regressions.
+    effective, rest : ndarray of shape (K,)
+        (sum w)^2 / sum w^2 of each environment and of all others, for means and variances.
+    """
+
+    weight: Array
+    rows: Array
+    effective: Array
+    rest: Array
+
+
+def plain_sizes(n_env: Array) -> Sizes:
+    """Sizes of environments without weights."""
+    return Sizes(n_env, n_env, n_env, n_env.sum() - n_env)
+
+
 def two_sided_f(ratio: Array, d1: Array, d2: Array) -> Array:
     """Two-sided p-value of a variance ratio, accurate in both tails with one tail evaluated."""
     low = ratio <= 1.0
@@ -54,13 +79,13 @@ def _only_where(need: BoolArray, tail: Callable[..., Array], *values: Array) -> 
     return out
 
 
-def env_pvalues(n_env: Array, mean: Array, ss: Array, factor: float = 1.0) -> Array:
+def env_pvalues(sizes: Sizes, mean: Array, ss: Array, factor: float = 1.0) -> Array:
     """Compare the residuals of each environment with all others: mean and variance (2.2, normal).
 
     Parameters
     ----------
-    n_env : ndarray of shape (K,)
-        Rows.
+    sizes : Sizes
+        Of the environments.
     mean, ss : ndarray of shape (S, K)
         Mean and centred sum of squares of the residuals of each environment.
     factor : float
@@ -73,15 +98,17 @@ def env_pvalues(n_env: Array, mean: Array, ss: Array, factor: float = 1.0) -> Ar
         Twice the smaller of the p-values of Welch's t-test and of the F-test of equal variances,
         not capped at one; (S, 1) for two environments, which are compared once.
     """
-    N, n = n_env.sum(), n_env[None, :]
-    rest = N - n
-    weighted = n * mean**2
-    rest_mean = (np.sum(n * mean, axis=1, keepdims=True) - n * mean) / rest
-    rest_ss = _all_but_one(ss) + np.maximum(_all_but_one(weighted) - rest * rest_mean**2, 0.0)
-    if len(n_env) == 2:
-        n, rest = n[:, :1], rest[:, :1]
-        mean, ss, rest_mean, rest_ss = mean[:, :1], ss[:, :1], rest_mean[:, :1], rest_ss[:, :1]
-    var, rest_var = ss / (n - 1.0), rest_ss / (rest - 1.0)
+    w = sizes.weight[None, :]
+    others = w.sum() - w
+    rest_mean = (np.sum(w * mean, axis=1, keepdims=True) - w * mean) / others
+    spread = np.maximum(_all_but_one(w * mean**2) - others * rest_mean**2, 0.0)
+    n, rest = sizes.effective[None, :], sizes.rest[None, :]
+    # Without weights the factors n / w are one.
+    var = ss / (n - 1.0) * (n / w)
+    rest_var = (_all_but_one(ss) + spread) / (rest - 1.0) * (rest / others)
+    if mean.shape[1] == 2:
+        n, rest, mean, rest_mean = n[:, :1], rest[:, :1], mean[:, :1], rest_mean[:, :1]
+        var, rest_var = var[:, :1], rest_var[:, :1]
     a, b = var / n, rest_var / rest
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (mean - rest_mean) / np.sqrt(a + b)
@@ -107,16 +134,16 @@ def _all_but_one(values: Array) -> Array:
     return before + after
 
 
-def chow_pvalues(found: Statistics, n_env: Array, *, compat: bool) -> Array:
+def chow_pvalues(found: Statistics, sizes: Sizes, *, compat: bool) -> Array:
     """Predict each environment from the others: p-values of F tests of shape (S, K) (2.2, chow).
 
     ``compat`` divides the residual variance of the others by n - 1 once more, as R does.
     """
-    n = n_env[None, :]
-    df = n_env.sum() - n - found.rest_rank
+    n = sizes.rows[None, :]
+    rest = sizes.rows.sum() - n
+    df = rest - found.rest_rank
     sigma2 = found.rest_ssr / df
     if compat:
-        rest = n_env.sum() - n
         sigma2 = sigma2 * rest / (rest - 1.0)
     extra = np.maximum(found.ssr[:, None] - found.rest_ssr, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -125,7 +152,7 @@ def chow_pvalues(found: Statistics, n_env: Array, *, compat: bool) -> Array:
 
 
 def correlation_pvalues(
-    found: Statistics, n_env: Array, total: Array, scatter: Array, base: Array
+    found: Statistics, sizes: Sizes, total: Array, scatter: Array, base: Array
 ) -> Array:
     """Add to the normal test that no covariate of the set correlates with the residuals.
 
@@ -133,8 +160,10 @@ def correlation_pvalues(
     ----------
     found : Statistics
         Of S subsets.
-    n_env, total, scatter : ndarrays of shapes (K,), (q, q), (K, q, q)
-        Rows, pooled and within scatter.
+    sizes : Sizes
+        Of the environments.
+    total, scatter : ndarrays of shapes (q, q), (K, q, q)
+        Pooled and within scatter.
     base : ndarray of shape (S, K) or (S, 1)
         p-values of the normal test.
 
@@ -142,7 +171,7 @@ def correlation_pvalues(
     -------
     ndarray of shape (S, K)
     """
-    p = np.repeat(base, len(n_env) // base.shape[1], axis=1)
+    p = np.repeat(base, len(scatter) // base.shape[1], axis=1)
     members = bits(found.masks, total.shape[0] - 1)
     for size in np.unique(found.size[~found.singular]):
         rows = np.flatnonzero((found.size == size) & ~found.singular)
@@ -151,8 +180,8 @@ def correlation_pvalues(
         S = np.nonzero(members[rows])[1].reshape(len(rows), size)
         gram = total[S[:, :, None], S[:, None, :]]
         beta = np.linalg.solve(gram, total[S, -1][:, :, None])[:, :, 0]
-        smallest = np.ones((len(rows), len(n_env)))
-        for e, n in enumerate(n_env):
+        smallest = np.ones((len(rows), len(scatter)))
+        for e, n in enumerate(sizes.effective):
             inner = scatter[e][S[:, :, None], S[:, None, :]]
             cross = scatter[e][S, -1] - np.einsum("bij,bj->bi", inner, beta)
             spread = scatter[e][S, S] * found.env_ss[rows, e, None]
@@ -181,13 +210,12 @@ class Gap:
     equivalent: BoolArray
 
 
-def gaps(found: Statistics, n_env: Array, eps: float, alpha: float) -> Gap:
-    """Estimate psi and test equivalence for every subset.
+def gaps(found: Statistics, N: float, eps: float, alpha: float) -> Gap:
+    """Estimate psi and test equivalence for every subset, from N rows.
 
     The equivalence test compares F with one critical value for every pair of degrees of freedom,
     so that the noncentral F distribution is not evaluated set by set.
     """
-    N = n_env.sum()
     d1 = (found.within_rank - found.size - 1).astype(np.float64)
     d2 = N - found.within_rank
     usable = (d1 > 0) & (d2 > 2) & ~found.singular
@@ -243,12 +271,12 @@ class SetTable:
 
 
 def table_part(
-    found: Statistics, n_env: Array, p_value: Array, tested: BoolArray, eps: float, alpha: float
+    found: Statistics, sizes: Sizes, p_value: Array, tested: BoolArray, eps: float, alpha: float
 ) -> SetTable:
     """Rows of the table for one block of subsets."""
-    N = n_env.sum()
-    gap = gaps(found, n_env, eps, alpha)
-    variance = found.env_ss / (n_env - 1.0)
+    N = float(sizes.rows.sum())
+    gap = gaps(found, N, eps, alpha)
+    variance = found.env_ss / (sizes.effective - 1.0) * (sizes.effective / sizes.weight)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = variance.max(axis=1) / variance.min(axis=1)
     blank = found.singular

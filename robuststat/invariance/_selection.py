@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 from robuststat._core.types import BoolArray
 from robuststat.invariance._gap import env_model, homoscedastic_test
 from robuststat.invariance._intake import EnvRows
+from robuststat.invariance._moments import EnvMoments
 
 # Environments from which whole ones are set aside rather than rows of each.
 _MANY_ENV = 10
@@ -48,8 +49,8 @@ def _some(rows: EnvRows, index: BoolArray) -> EnvRows:
 
 def chosen_gap(
     best: tuple[int, ...] | None,
-    rows: EnvRows,
-    held_out: EnvRows | None,
+    searched: EnvMoments,
+    held_out: EnvMoments | None,
     *,
     alpha: float,
     n_sets: int,
@@ -61,8 +62,8 @@ def chosen_gap(
     ----------
     best : tuple of int or None
         Positions of the columns.
-    rows, held_out : EnvRows
-        Rows of the search; rows set aside.
+    searched, held_out : EnvMoments
+        Of the rows of the search; of rows set aside.
     alpha : float
         One minus the level.
     n_sets : int
@@ -72,8 +73,8 @@ def chosen_gap(
     """
     if best is None:
         return None
-    used = rows if held_out is None else held_out
+    used = searched if held_out is None else held_out
     level = 1.0 - (alpha / n_sets if selection == "bonferroni" else alpha)
-    test = homoscedastic_test(env_model(used.moments().select(best), intercept=True))
+    test = homoscedastic_test(env_model(used.select(best), intercept=True))
     low, high = test.interval(level)
     return Bunch(subset=best, psi=test.psi, conf_low=low, conf_high=high, level=1.0 - alpha)

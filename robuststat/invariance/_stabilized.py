@@ -14,6 +14,7 @@ from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.invariance._engine import (
     Scaled,
     SearchOptions,
+    largest_size,
     moment_table,
     scale_moments,
 )
@@ -26,7 +27,6 @@ from robuststat.invariance._intake import (
     refuse_small,
 )
 from robuststat.invariance._search import SetTable, as_tuples, bits, fits, members
-from robuststat.invariance._subsets import largest_size
 
 _TOP_SHARE = 0.1
 
@@ -62,7 +62,7 @@ def average_fit(masks: IntArray, scaled: Scaled) -> tuple[float, Array]:
     """Intercept and coefficients averaged over regressions with equal weights."""
     p = len(scaled.total) - 1
     sums = np.zeros(p)
-    for S, beta, _ in fits(masks, scaled.total, float(scaled.n_env.sum())):
+    for S, beta, _ in fits(masks, scaled.total, scaled.n_obs):
         np.add.at(sums, S, beta)
     coef = sums / len(masks) / scaled.unit[:-1] * scaled.unit[-1]
     return float(scaled.centre[-1] - scaled.centre[:-1] @ coef), coef
@@ -226,7 +226,7 @@ class StabilizedRegression(EnvPredictor):
             chosen = self._predictive(rows, table, chosen, self.alpha_pred, rng)
         self._tabulate(table, chosen, len(rows.names))
         intercept, coef = average_fit(table.masks[chosen], scaled)
-        n = scaled.n_env.sum()
+        n = scaled.n_obs
         self.importance_ = np.abs(coef) * scaled.unit[:-1] * np.sqrt(n / (n - 1.0))
         return self._store_fit(rows, intercept, coef)
 

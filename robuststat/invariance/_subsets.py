@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import stats
 
-from robuststat._core.errors import ParameterError, warn
+from robuststat._core.design import ArrayDesign
+from robuststat._core.errors import DataError, ParameterError
+from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import Check, any_of, in_range, is_bool, one_of, optional
 from robuststat._core.rng import check_rng
-from robuststat._core.types import IntArray
+from robuststat._core.stream import is_source
 from robuststat.invariance._engine import (
     MOMENT_TESTS,
     Scaled,
     SearchOptions,
+    largest_size,
     moment_table,
     row_pvalues,
     scale_moments,
@@ -25,39 +29,23 @@ from robuststat.invariance._intake import (
     EnvRows,
     read_rows,
     refuse_constant,
+    refuse_constant_moments,
     refuse_small,
 )
-from robuststat.invariance._rowtests import BINARY_TESTS, ROW_TESTS, RowTest
-from robuststat.invariance._screening import SCREENINGS, by_boosting, by_correlation, by_lasso
+from robuststat.invariance._moments import EnvMoments
+from robuststat.invariance._rowtests import BINARY_TESTS, ROW_TESTS, RowTest, choose_test
+from robuststat.invariance._screening import SCREENINGS, screened
 from robuststat.invariance._search import (
     SetTable,
     variable_pvalues,
 )
 from robuststat.invariance._search_results import SearchResults
 from robuststat.invariance._selection import chosen_gap, halves
-from robuststat.invariance._sweep import n_subsets
-
-# More sets than this are refused; p up to 20 is searched without screening.
-_MAX_SETS, _MAX_PLAIN = 1 << 22, 20
-# Seconds a set and environment, tail probabilities included, for the message about too many sets.
-_SECONDS = 1e-6
+from robuststat.invariance._stream import source_moments
 
 
 def is_callable(value: Any) -> str | None:
     return None if callable(value) else "a function of (residuals, other residuals)"
-
-
-def largest_size(p: int, max_size: int | None) -> int:
-    """Size of the largest subset searched; too many subsets are a ParameterError."""
-    largest = p if max_size is None else min(max_size, p)
-    count = n_subsets(p, largest)
-    if count > _MAX_SETS or p > 62:
-        raise ParameterError(
-            f"{p} covariates have {count:,} subsets of up to {largest} variables (about "
-            f"{_SECONDS * count:,.0f} s for each environment). Set max_size, or choose at most 20 "
-            "covariates, for instance by screening='lasso' with max_candidates."
-        )
-    return largest
 
 
 class InvariantSubsets(SearchResults):
@@ -243,17 +231,19 @@ class InvariantSubsets(SearchResults):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None, *, env: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, env: Any = None, sample_weight: Any = None) -> Self:
         """Test all subsets.
 
         Parameters
         ----------
         X : array or frame of shape (n, p)
-            Covariates.
+            Covariates; or a source for ``fit_stream``.
         y : array of shape (n,) or str
             Outcome, or its column name; two values count as 0/1.
         env : array of shape (n,), str, or mapping of level to row positions
             Environments, at least two.
+        sample_weight : array of shape (n,) or str, optional
+            Inverse error variances, up to a factor; for the tests that need only moments.
 
         Returns
         -------
@@ -270,27 +260,111 @@ class InvariantSubsets(SearchResults):
         RoleError
             When ``env`` is missing or does not fit the rows.
         """
+        if is_source(X):
+            return self.fit_stream(X, y, env=env, sample_weight=sample_weight)
         self._check_parameters()
-        rows = read_rows(self, X, y, env)
+        rows = read_rows(self, X, y, env, sample_weight)
         refuse_constant(rows)
-        self._test = self._choose_test(rows)
+        self._test = choose_test(self.test, rows)
+        if rows.weights is not None and self._test not in MOMENT_TESTS:
+            raise ParameterError(
+                f"{self._test_words()} has no weighted version in the search. Leave out "
+                f"sample_weight, or use test={', '.join(map(repr, MOMENT_TESTS))}."
+            )
         rng = check_rng(self.random_state)
         searched, held_out = halves(rows, self.selection, rng)
-        moments = searched.moments()
+        self._remember(rows)
+        self.design_ = rows.data.design
+        rest = None if held_out is None else held_out.moments()
+        return self._search(searched.moments(), rest, searched, rng)
+
+    def fit_stream(
+        self,
+        source: Any,
+        y: str | None = None,
+        *,
+        env: str | None = None,
+        sample_weight: str | None = None,
+    ) -> Self:
+        """Test all subsets after one pass over a source that does not fit in memory.
+
+        Only moments are kept, so that ``test`` must be "normal", "chow" or "correlation"; an
+        outcome of two values is not noticed. The answer is that of ``fit``.
+
+        Parameters
+        ----------
+        source : str, Path, dataset, Dask frame, list of frames or callable
+            Parquet file or folder, pyarrow dataset, Dask frame, frames, or a function that
+            returns a new iterator of frames; all other columns are covariates.
+        y, env, sample_weight : str
+            Column names.
+
+        Returns
+        -------
+        InvariantSubsets
+            The fitted estimator.
+
+        Raises
+        ------
+        ParameterError
+            For options that need the rows.
+        DataError, RoleError
+            As in ``fit``, or for text covariates.
+        """
+        self._check_parameters()
+        needs_rows = {
+            "test": self.test not in MOMENT_TESTS,
+            "selection": self.selection == "split",
+            "screening": self.screening == "boosting",
+        }
+        for name, needed in needs_rows.items():
+            if needed:
+                raise ParameterError(
+                    f"{name}={getattr(self, name)!r} needs the rows themselves, which a stream "
+                    "does not keep. Use fit, or another value."
+                )
+        read = partial(read_rows, self, chunk=True)
+        found = source_moments(read, self.formula, source, y, env, sample_weight)
+        if found.moments.n_env < 2:
+            raise DataError(
+                f"env has {found.moments.n_env} level; there must be at least two environments to "
+                "compare. Pass a column that varies."
+            )
+        refuse_constant_moments(found.moments)
+        self._test = self.test
+        moments = found.moments
+        self._remember_counts(moments.names, moments.levels, moments.n_rows, found)
+        self.feature_names_in_ = np.asarray(found.columns, dtype=object)
+        self.n_features_in_ = len(found.columns)
+        self.design_ = ArrayDesign((INTERCEPT, *found.columns), found.columns, True)
+        return self._search(moments, None, None, check_rng(self.random_state))
+
+    def _search(
+        self,
+        moments: EnvMoments,
+        held_out: EnvMoments | None,
+        rows: EnvRows | None,
+        rng: np.random.Generator,
+    ) -> Self:
+        """Search by moments, and by rows where the test needs them."""
         refuse_small(moments, 3, "A variance needs more.")
         scaled = scale_moments(moments)
-        self.candidates_ = tuple(int(j) for j in self._screen(searched, scaled, rng))
+        chosen = screened(
+            self.screening, self.max_candidates, scaled.total, scaled.n_obs, rows, rng
+        )
+        self.candidates_ = tuple(int(j) for j in chosen)
         kept = scale_moments(moments.select(self.candidates_))
         max_size = largest_size(len(self.candidates_), self.max_size)
-        options = self._options(rows.n_env, max_size)
+        options = self._options(moments.n_env, max_size)
         table = moment_table(kept, options, self.n_jobs)
         self._logit_limits: tuple[Any, Any] | None = None
         if self._test not in MOMENT_TESTS:
-            table = self._test_rows(table, searched, options, rng)
-        self._store(rows, table, kept)
+            assert rows is not None
+            table = self._test_rows(table, rows, options, rng)
+        self._conclude(table, kept)
         self.gap_ = chosen_gap(
             self.best_,
-            searched,
+            moments,
             held_out,
             alpha=self.alpha,
             n_sets=len(table.masks),
@@ -300,35 +374,6 @@ class InvariantSubsets(SearchResults):
 
     def _test_words(self) -> str:
         return f"test {self._test!r}" if isinstance(self._test, str) else "a test of yours"
-
-    def _choose_test(self, rows: EnvRows) -> Any:
-        binary = len(np.unique(rows.y[:1000])) <= 2 and len(np.unique(rows.y)) == 2
-        if binary and self.test == "normal":
-            warn(
-                f"The outcome {rows.data.outcome!r} has two values: test='normal' is replaced by "
-                "'logistic_lr'. Choose test='chow' for a linear probability model."
-            )
-            return "logistic_lr"
-        if isinstance(self.test, str) and self.test.startswith("logistic") and not binary:
-            raise ParameterError(
-                f"test={self.test!r} needs an outcome with two values; {rows.data.outcome!r} has "
-                f"{len(np.unique(rows.y))}. Use test='normal' or 'chow'."
-            )
-        return self.test
-
-    def _screen(self, rows: EnvRows, scaled: Scaled, rng: np.random.Generator) -> IntArray:
-        p = len(rows.names)
-        if self.screening == "none" or p <= (
-            _MAX_PLAIN if self.screening == "auto" else self.max_candidates
-        ):
-            return np.arange(p, dtype=np.int64)
-        n_obs = float(scaled.n_env.sum())
-        if self.screening == "correlation":
-            return by_correlation(scaled.total, self.max_candidates)
-        if self.screening == "boosting":
-            seed = int(rng.integers(2**31 - 1))
-            return by_boosting(rows.X, rows.y, self.max_candidates, seed)
-        return by_lasso(scaled.total, n_obs, self.max_candidates)
 
     def _options(self, n_env: int, max_size: int) -> SearchOptions:
         predictive = self._test in ("chow", "exact")
@@ -373,12 +418,10 @@ class InvariantSubsets(SearchResults):
             self._logit_limits = test.logit_limits(accepted, z)
         return table
 
-    def _store(self, rows: EnvRows, table: SetTable, scaled: Scaled) -> None:
-        self.design_ = rows.data.design
-        self._remember(rows)
+    def _conclude(self, table: SetTable, scaled: Scaled) -> None:
         self._sets = table
         self._total = scaled.total
-        self._scaled_obs = float(scaled.n_env.sum())
+        self._scaled_obs = scaled.n_obs
         self._unit = scaled.unit[:-1] / scaled.unit[-1]
         p = len(self.candidates_)
         level = self._level_of_tests(self.alpha)
@@ -391,7 +434,7 @@ class InvariantSubsets(SearchResults):
         )
         self.pvalues_ = None
         if not self.stop_early:
-            self.pvalues_ = np.ones(len(rows.names))
+            self.pvalues_ = np.ones(len(self.names_))
             self.pvalues_[list(self.candidates_)] = variable_pvalues(table, p, gate)
         best = self._within_eps() & ~np.isnan(table.mse_left_out)
         self.best_ = None

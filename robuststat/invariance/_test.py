@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,9 +27,10 @@ from robuststat.invariance._rows import (
     check_environments,
     keep_rows,
     linear_map,
+    read_chunk,
     read_rows,
-    source_moments,
 )
+from robuststat.invariance._stream import source_moments
 from robuststat.invariance._words import diagnostics_of_test
 from robuststat.result import InferenceResult
 
@@ -306,11 +308,13 @@ class InvarianceTest(InvarianceAnswers):
             raise ParameterError(
                 "fit_stream needs a linear representation: columns or an array (k', p)."
             )
-        found, columns, n_dropped, by = source_moments(self, source, y, env, sample_weight)
+        read = partial(read_chunk, self)
+        found = source_moments(read, self.formula, source, y, env, sample_weight)
+        columns = found.columns
         self.feature_names_in_ = np.asarray(columns, dtype=object)
         self.n_features_in_ = len(columns)
         phi, names = linear_map(self.representation, columns)
-        mapped = found if phi is None else found.mapped(phi, names)
+        mapped = found.moments if phi is None else found.moments.mapped(phi, names)
         moments, dropped = check_environments(
             mapped, intercept=self.fit_intercept, drop_small=self.drop_small
         )
@@ -319,7 +323,7 @@ class InvarianceTest(InvarianceAnswers):
         design: Any = ArrayDesign(full, columns, self.fit_intercept)
         if phi is not None:
             design = MappedDesign(full, columns, self.fit_intercept, _Linear(phi))
-        data = _StreamData(design, y or "y", n_dropped, by)
+        data = _StreamData(design, found.outcome, found.n_dropped, found.n_dropped_by)
         return self._finish(model, self.test, None, data, dropped, math.nan)
 
     def _finish(

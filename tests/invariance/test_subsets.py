@@ -17,13 +17,20 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from robuststat import ICP, InvariantSubsets, NonlinearICP
+from robuststat import (
+    ICP,
+    InvarianceTest,
+    InvariantRegressor,
+    InvariantSubsets,
+    NonlinearICP,
+)
 from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat.invariance import _engine
 from robuststat.invariance._search import (
     env_pvalues,
     hitting_sets,
     minimal_sets,
+    plain_sizes,
     two_sided_f,
 )
 from robuststat.testing import with_invented_roles
@@ -270,8 +277,8 @@ def test_tails_that_would_be_capped_are_left_out(K, rows):
     mean = rng.normal(size=(4000, K)) / np.sqrt(rows)
     ss = rng.chisquare(rows - 1, size=(4000, K))
     # With a factor of 1/4 nothing is capped, so that every tail is evaluated.
-    whole = env_pvalues(n, mean, ss, 0.25)
-    short = env_pvalues(n, mean, ss, factor)
+    whole = env_pvalues(plain_sizes(n), mean, ss, 0.25)
+    short = env_pvalues(plain_sizes(n), mean, ss, factor)
     final = [np.minimum(1.0, factor * p.min(axis=1)) for p in (short, whole)]
     assert_allclose(final[0], final[1], rtol=0, atol=0)
     assert 0 < (final[0] == 1).mean() < 1
@@ -502,8 +509,119 @@ def test_summary_and_frames():
 
 @pytest.mark.parametrize("cls", [InvariantSubsets, NonlinearICP], ids=lambda c: c.__name__)
 def test_scikit_learn_checks(cls):
-    options = {"max_size": 1, "screening": "none"} if cls is InvariantSubsets else {"max_size": 1}
+    options, expected = {"max_size": 1}, {}
+    if cls is InvariantSubsets:
+        # The checks' outcomes have two values at times, and the logit test takes no weights.
+        options |= {"screening": "none", "test": "chow"}
     with warnings.catch_warnings(action="ignore"):
-        outcomes = check_estimator(with_invented_roles(cls)(**options), on_fail=None)
+        outcomes = check_estimator(
+            with_invented_roles(cls)(**options), on_fail=None, expected_failed_checks=expected
+        )
     failed = [(o["check_name"], str(o["exception"])) for o in outcomes if o["status"] == "failed"]
     assert not failed
+
+
+# ------------------------------------------------------------------------------ weights, streams
+
+
+def weighted_rows(n=300, p=4):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(rng.normal(size=(n, p)) * 3 + 1, columns=[f"x{j}" for j in range(p)])
+    frame["env"] = np.array(["a", "b", "c"])[rng.choice(3, size=n, p=[0.5, 0.3, 0.2])]
+    frame["y"] = frame["x0"] - frame["x1"] + rng.normal(size=n) + (frame["env"] == "a")
+    frame["w"] = rng.uniform(0.2, 3, size=n)
+    return frame
+
+
+@pytest.mark.parametrize("test", ["normal", "chow", "correlation"])
+def test_weights_do_in_every_set_what_they_do_in_the_test_of_one(test):
+    frame = weighted_rows()
+    fit = InvariantSubsets(test).fit(frame, "y", env="env", sample_weight="w")
+    for row in fit.table_.itertuples():
+        one = InvarianceTest([f"x{j}" for j in row.subset], test).fit(
+            frame, "y", env="env", sample_weight="w"
+        )
+        assert row.p_value == pytest.approx(one.pvalue_, rel=1e-8)
+        assert row.psi == pytest.approx(one.psi_, rel=1e-7, abs=1e-12)
+    in_other_units = InvariantSubsets(test).fit(
+        frame.assign(w=1e3 * frame["w"]), "y", env="env", sample_weight="w"
+    )
+    assert_allclose(in_other_units.confint(), fit.confint(), rtol=1e-10)
+    assert_allclose(in_other_units.table_["mse"], fit.table_["mse"], rtol=1e-10)
+
+
+def test_equal_weights_are_no_weights():
+    frame = weighted_rows()
+    plain = InvariantSubsets().fit(frame.drop(columns="w"), "y", env="env")
+    fit = InvariantSubsets().fit(frame.assign(w=2.0), "y", env="env", sample_weight="w")
+    for name in ("p_value", "psi", "mse", "mse_left_out", "variance_ratio"):
+        assert_allclose(fit.table_[name], plain.table_[name], rtol=1e-10)
+    assert_allclose(fit.confint(), plain.confint(), rtol=1e-10)
+
+
+def test_weights_of_the_predictor_are_those_of_least_squares():
+    frame = weighted_rows()
+    fit = InvariantRegressor(eps=10.0).fit(frame, "y", env="env", sample_weight="w")
+    Z = np.column_stack([np.ones(300), frame[[f"x{j}" for j in fit.get_support(indices=True)]]])
+    root = np.sqrt(frame["w"].to_numpy())
+    expected = np.linalg.lstsq(Z * root[:, None], frame["y"] * root, rcond=None)[0]
+    assert fit.intercept_ == pytest.approx(expected[0], rel=1e-8)
+    assert_allclose(fit.coef_[fit.support_], expected[1:], rtol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+def test_stream_equals_memory(tmp_path, weight):
+    frame = weighted_rows() if weight else weighted_rows().drop(columns="w")
+    fit = InvariantSubsets().fit(frame, "y", env="env", sample_weight=weight)
+    ordered = frame.sort_values("env")
+    # Chunks of one environment, of one row, and one of no row.
+    parts = [ordered.iloc[:100], ordered.iloc[100:101], ordered.iloc[101:101], ordered.iloc[101:]]
+    path = tmp_path / "rows.parquet"
+    frame.to_parquet(path)
+    for source in (parts, lambda: iter(parts), path):
+        found = InvariantSubsets().fit(source, "y", env="env", sample_weight=weight)
+        assert_allclose(found.table_["p_value"], fit.table_["p_value"], rtol=1e-10, atol=1e-12)
+        assert_allclose(found.table_["psi"], fit.table_["psi"], rtol=1e-10, atol=1e-12)
+        assert_allclose(found.confint(), fit.confint(), rtol=1e-10)
+        assert str(found.summary()) == str(fit.summary())
+        assert list(found.feature_names_in_) == list(fit.feature_names_in_)
+
+
+def test_stream_from_dask():
+    dask = pytest.importorskip("dask.dataframe", reason="dask is not installed")
+    frame = weighted_rows()
+    fit = InvariantSubsets("chow").fit(frame, "y", env="env", sample_weight="w")
+    source = dask.from_pandas(frame, npartitions=3)
+    found = InvariantSubsets("chow").fit_stream(source, "y", env="env", sample_weight="w")
+    assert_allclose(found.table_["p_value"], fit.table_["p_value"], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "roles", "match"),
+    [
+        ({"test": "ks"}, {}, "test='ks' needs the rows"),
+        ({"selection": "split"}, {}, "selection='split' needs the rows"),
+        ({"screening": "boosting"}, {}, "screening='boosting' needs the rows"),
+        ({"formula": "y ~ x0"}, {}, "formula= has no effect"),
+        ({}, {"env": None}, "env= as a column name"),
+        ({}, {"sample_weight": np.ones(300)}, "sample_weight= as a column name"),
+    ],
+)
+def test_stream_refuses_what_needs_rows(options, roles, match):
+    source = [weighted_rows()]
+    with pytest.raises((ParameterError, RoleError), match=match):
+        InvariantSubsets(**options).fit_stream(source, "y", **({"env": "env"} | roles))
+
+
+def test_stream_of_one_environment_and_of_constants_is_refused():
+    frame = weighted_rows()
+    with pytest.raises(DataError, match="at least two environments"):
+        InvariantSubsets().fit_stream([frame.assign(env="a")], "y", env="env")
+    with pytest.raises(DataError, match=r"1 constant column\(s\): x2"):
+        InvariantSubsets().fit_stream([frame.assign(x2=1e6)] * 2, "y", env="env")
+
+
+def test_tests_of_distributions_take_no_weights():
+    frame = weighted_rows()
+    with pytest.raises(ParameterError, match="'ks' has no weighted version"):
+        InvariantSubsets("ks").fit(frame, "y", env="env", sample_weight="w")
