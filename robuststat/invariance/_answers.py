@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import special
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.errors import ParameterError
 from robuststat._core.params import check_parameters, in_range, one_of
 from robuststat._core.rng import check_rng
+from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.invariance import _fit as steps
+from robuststat.invariance import _plots
 from robuststat.invariance._certificate import CertificateKind, CertificateResult, Cloud, certify
 from robuststat.invariance._gap import CoefTest, EnvModel, Measure, make_basis, roots
 from robuststat.invariance._moments import EnvMoments
 from robuststat.invariance._options import CERTIFICATE_CHECKS, refuse_without_effect
+from robuststat.invariance._rows import read_rows
+
+PlotKind: TypeAlias = Literal["pooled", "env", "ball", "without", "residuals"]
 
 
 class InvarianceAnswers(InferenceEstimator):
@@ -27,6 +34,11 @@ class InvarianceAnswers(InferenceEstimator):
 
     chow_: CoefTest
     moments_: EnvMoments
+    n_env_: int
+    psi_: float
+    eps: float
+    representation: Any
+    pooled_coef_: Array
     env_coef_: pd.DataFrame
     env_stderr_: pd.DataFrame
     _model: EnvModel
@@ -194,29 +206,111 @@ class InvarianceAnswers(InferenceEstimator):
         check_is_fitted(self, "moments_")
         return steps.leave_one_out(self._model, steps.predictions_without(self._model))
 
-    def plot(self, kind: Literal["pooled", "env"] = "pooled", **options: Any) -> Any:
-        """Plot the common coefficients, or one coefficient by environment.
+    def plot(self, kind: PlotKind = "pooled", **options: Any) -> Any:
+        """Plot the common coefficients, those of the environments, or what they do to psi.
 
         Parameters
         ----------
-        kind : {"pooled", "env"}
-            Which.
+        kind : {"pooled", "env", "ball", "without", "residuals"}
+            "pooled": the common coefficients with intervals. "env": one coefficient by environment
+            with intervals, and the ball of a certificate as a band. "ball": two coefficients of
+            each environment in the ball of a certificate. "without": psi when one environment is
+            left out. "residuals": boxes of the residuals of the common fit by environment.
+            Beyond 30 environments a selection is drawn: evenly spaced ones by size ("env",
+            "residuals"), or those that change psi most ("without").
         **options : object
-            ``term`` and ``level`` for ``kind="env"``; the rest goes to ``coefplot``.
+            ``ax`` for all; those of ``coefplot`` for "pooled"; ``term``, ``level`` and
+            ``certificate`` (a CertificateResult with ``measure="coef"``; none without) for "env";
+            ``terms`` (two names) and ``certificate`` (that of ``certificate()`` by default) for
+            "ball"; the data ``X``, ``y`` and ``env`` as in ``fit`` for "residuals", because the
+            fit keeps no rows.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        ParameterError
+            For an unknown kind, coefficient, or a certificate for another gap.
         """
         check_is_fitted(self, "moments_")
+        check_parameters("plot", {"kind": one_of(*get_args(PlotKind))}, {"kind": kind})
         if kind == "pooled":
             return super().plot(**options)
-        if kind != "env":
-            raise ParameterError(f"kind must be 'pooled' or 'env'; got {kind!r}.")
+        return getattr(self, f"_plot_{kind}")(**options)
+
+    def _plot_env(
+        self,
+        term: str | None = None,
+        level: float = 0.95,
+        certificate: CertificateResult | None = None,
+        ax: Any = None,
+    ) -> Any:
         from robuststat.plot import coefplot
 
-        term = options.pop("term", self.env_coef_.columns[-1])
+        name = self._term(self.env_coef_.columns[-1] if term is None else term)
+        table = self.env_table(name, level)
+        if certificate is None and len(table) <= _plots.ROWS:
+            return coefplot(table, null=None, xlabel=name, ax=ax)
+        band = None
+        if certificate is not None:
+            centre, radius, words = self._ball(certificate, [name])
+            band = float(centre[0]), radius, words
+        return _plots.plot_interval(table, name, band, ax)
+
+    def _plot_ball(
+        self,
+        terms: Sequence[str] | None = None,
+        certificate: CertificateResult | None = None,
+        ax: Any = None,
+    ) -> Any:
+        names = list(self.env_coef_.columns)
+        if terms is None:
+            terms = names[-2:]
+        if len(terms) != 2 or len(names) < 2:
+            raise ParameterError(
+                f"kind='ball' draws two coefficients; got terms={list(terms)!r}, of "
+                f"{', '.join(names)}. With one coefficient use kind='env'."
+            )
+        shown = [self._term(term) for term in terms]
+        found = self.certificate() if certificate is None else certificate
+        return _plots.plot_ball(self.env_coef_[shown], *self._ball(found, shown), ax)
+
+    def _plot_without(self, ax: Any = None) -> Any:
+        if self.n_env_ < 3:
+            raise ParameterError(
+                f"kind='without' needs three environments; there are {self.n_env_}."
+            )
+        return _plots.plot_without(self.leave_one_env_out(), self.psi_, self.eps, ax)
+
+    def _plot_residuals(self, X: Any, y: Any = None, env: Any = None, ax: Any = None) -> Any:
+        rows = read_rows(clone(self).set_params(representation=None), X, y, env, None, None)
+        design: Any = self.design_
+        Z = rows.design() if self.representation is None else design.matrix(rows.X)
+        return _plots.plot_residuals(rows.y - Z @ self.pooled_coef_, rows.codes, rows.levels, ax)
+
+    def _term(self, term: str) -> str:
         if term not in self.env_coef_:
             raise ParameterError(
                 f"term={term!r} is none of {', '.join(map(str, self.env_coef_.columns))}."
             )
-        return coefplot(self.env_table(term, options.pop("level", 0.95)), **options)
+        return term
+
+    def _ball(
+        self, certificate: CertificateResult, names: Sequence[str]
+    ) -> tuple[Array, float, str]:
+        """Centre and radius on some coefficients, and words."""
+        missing = [name for name in names if name not in certificate.names]
+        if certificate.measure != "coef" or missing:
+            what = f"it does not have {missing[0]!r}" if missing else "it is not one"
+            raise ParameterError(
+                f"certificate= must be for measure='coef' with the coefficients drawn; {what}."
+            )
+        index = [certificate.names.index(name) for name in names]
+        share = 100 * (1 - certificate.eta_coefficients)
+        words = f"at least {share:.0f} % of new environments" if share > 0 else "certifies nothing"
+        return certificate.centre[index], certificate.radius, words
 
     def env_table(self, term: str, level: float = 0.95) -> pd.DataFrame:
         """One coefficient by environment with intervals.

@@ -113,6 +113,28 @@ class CertificateResult:
     __str__ = summary
     __repr__ = summary
 
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw eta against the number of environments, with this certificate marked.
+
+        The curves are the bounds of the smallest ball and of one fixed beforehand, at the same
+        confidence, number of coefficients and number of representations searched. Certificates
+        with ``kind="random_effects"`` follow the curve of the smallest ball by choice of their
+        ``eta``, not by its theorem.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from robuststat.invariance._plots import plot_eta
+
+        n_free = len(self.names) + 1
+        return plot_eta(self.n_env, n_free, self.delta, self.n_candidates, self.eta, ax)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able content."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""What the search over subsets says in words, and its picture."""
+"""What the search over subsets says in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robuststat.invariance._search import SetTable
 from robuststat.report import Column, Summary, footer_lines, format_p
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def _number(value: float, write: Any = None) -> str:
     return str(write(value)) if write is not None else f"{value:.3f}"
 
 
-def _named(search: InvariantSubsets, subset: tuple[int, ...]) -> str:
+def named_subset(search: InvariantSubsets, subset: tuple[int, ...]) -> str:
     return "{" + ", ".join(search.names_[j] for j in subset) + "}"
 
 
@@ -73,7 +72,7 @@ def _leading(search: InvariantSubsets) -> list[str]:
             "No set was accepted: the model is rejected, and nothing is said about causes."
         )
     else:
-        named = _named(search, search.intersection_) if search.intersection_ else "none"
+        named = named_subset(search, search.intersection_) if search.intersection_ else "none"
         words.append(f"Variables in every accepted set: {named}")
     return words
 
@@ -86,13 +85,12 @@ def _lines(search: InvariantSubsets) -> list[str]:
     for i in order:
         if np.isfinite(psi[i]):
             p = _number(float(sets.p_value[i]), format_p)
-            lines.append(
-                f"  {_named(search, search._subset(int(sets.masks[i])))}: psi {psi[i]:.4f}, p {p}"
-            )
+            name = named_subset(search, search._subset(int(sets.masks[i])))
+            lines.append(f"  {name}: psi {psi[i]:.4f}, p {p}")
     gap = search.gap_
     if gap is not None:
         lines.append(
-            f"Best eps-invariant set for new environments: {_named(search, gap.subset)}, psi "
+            f"Best eps-invariant set for new environments: {named_subset(search, gap.subset)}, psi "
             f"{gap.psi:.4f} ({100 * gap.level:g}% interval {gap.conf_low:.4f}, {gap.conf_high:.4f})"
         )
     return lines
@@ -136,24 +134,3 @@ def _notes(search: InvariantSubsets) -> list[str]:
     if search.correction == "K-1" and len(search.env_levels_) > 2:
         notes.append("the factor K - 1 of the tests is R's; correction='K' is the safe one.")
     return notes
-
-
-def plot_sets(table: SetTable, alpha: float, eps: float, ax: Any = None) -> Any:
-    """Scatter of -log10 p against psi, with the level and the tolerance as lines."""
-    if ax is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError(
-                'Plots need matplotlib, which is not installed: pip install "robuststat[plot]"'
-            ) from error
-        ax = pyplot.subplots()[1]
-    known = table.tested
-    strength = -np.log10(np.maximum(table.p_value[known], 1e-300))
-    points = ax.scatter(table.psi[known], strength, c=table.size[known], s=14)
-    ax.figure.colorbar(points, ax=ax, label="variables in the set")
-    ax.axhline(-np.log10(alpha), linewidth=0.8, color="black")
-    ax.axvline(eps, linewidth=0.8, linestyle="--", color="black")
-    ax.set_xlabel("psi, violation as a share of the noise variance")
-    ax.set_ylabel("-log10 p of exact invariance")
-    return ax

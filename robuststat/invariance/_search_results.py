@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,12 @@ from scipy import stats
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.errors import ParameterError
+from robuststat._core.params import check_parameters, one_of
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat._results.tables import check_level
 from robuststat.invariance._intake import EnvEstimator
-from robuststat.invariance._report import plot_sets, search_summary
+from robuststat.invariance._plots import plot_frontier, plot_sets
+from robuststat.invariance._report import named_subset, search_summary
 from robuststat.invariance._search import (
     SetTable,
     as_tuples,
@@ -212,17 +214,37 @@ class SearchResults(EnvEstimator):
         check_is_fitted(self, "_sets")
         return search_summary(self)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Scatter of all sets: p-value of exact invariance against the size of the violation.
+    def plot(self, kind: Literal["sets", "frontier"] = "sets", *, ax: Any = None) -> Any:
+        """Scatter of all sets.
 
         Parameters
         ----------
+        kind : {"sets", "frontier"}
+            "sets": p-value of exact invariance against the size of the violation. "frontier":
+            mean squared error on environments left out against the size of the violation, with
+            the sets that no other one beats in both; the first and last of many are named.
         ax : matplotlib Axes, optional
             Where to draw.
 
         Returns
         -------
         matplotlib Axes
+
+        Raises
+        ------
+        ParameterError
+            For another kind.
         """
         check_is_fitted(self, "_sets")
-        return plot_sets(self._sets, self.alpha, self.eps, ax)
+        check_parameters("plot", {"kind": one_of("sets", "frontier")}, {"kind": kind})
+        sets = self._sets
+        if kind == "sets":
+            level = self._level_of_tests(self.alpha)
+            return plot_sets(sets.psi, sets.p_value, sets.size, sets.tested, level, self.eps, ax)
+        return plot_frontier(
+            sets.psi,
+            sets.mse_left_out,
+            lambda i: named_subset(self, self._subset(int(sets.masks[i]))),
+            self.eps,
+            ax,
+        )
