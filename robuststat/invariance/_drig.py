@@ -16,6 +16,7 @@ from robuststat.base import InferenceEstimator
 from robuststat.invariance._anchor import VCOV_CHECK, make_result, vcov_kind
 from robuststat.invariance._intake import ROW_CHECKS, EnvRows, read_rows
 from robuststat.invariance._moments import EnvMoments
+from robuststat.invariance._rows import check_columns
 
 
 def env_factors(gamma: float, reference: int, env_weight: Array) -> Array:
@@ -199,7 +200,7 @@ class DRIG(RegressorMixin, InferenceEstimator):
         Raises
         ------
         IdentificationError
-            When the combined risk has no minimum.
+            For constant or collinear covariates, or when the combined risk has no minimum.
         DataError, RoleError, ParameterError
             For rows, roles and options that cannot be used.
         """
@@ -209,6 +210,7 @@ class DRIG(RegressorMixin, InferenceEstimator):
         reference = self._position(rows.levels)
         factors = env_factors(self.gamma, reference, self._env_weights(rows.levels))
         moments = rows.moments()
+        check_columns(moments, intercept=True)
         intercept, coef, hessian = drig_coefficients(moments, factors, reference)
         psi = drig_scores(rows, moments, factors, reference, coef)
         k = len(coef) + 1

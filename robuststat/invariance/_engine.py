@@ -143,6 +143,12 @@ def scale_moments(moments: EnvMoments) -> Scaled:
     )
 
 
+def flat_environments(scaled: Scaled) -> int:
+    """Count the environments in which some covariate has one value."""
+    squares = np.einsum("ejj->ej", scaled.scatter)[:, :-1]
+    return int((squares <= 1e-20 * scaled.n_obs).any(axis=1).sum())
+
+
 def moment_table(scaled: Scaled, options: SearchOptions, n_jobs: int | None) -> SetTable:
     """Test all subsets from moments; the mean squared errors are in units of y squared."""
     n = scaled.sizes.weight

@@ -20,6 +20,7 @@ from robuststat.invariance._risks import (
     vrex_objective,
     worst_case,
 )
+from robuststat.invariance._rows import check_columns
 
 
 class _PenalisedPredictor(EnvPredictor):
@@ -77,11 +78,14 @@ class _PenalisedPredictor(EnvPredictor):
 
         Raises
         ------
+        IdentificationError
+            For constant or collinear covariates.
         DataError, RoleError, ParameterError
             For rows, roles and options that cannot be used.
         """
         self._check_parameters()
         rows = read_rows(self, X, y, env, sample_weight)
+        check_columns(rows.moments(), intercept=True)
         risks = env_risks(rows)
         rng = check_rng(self.random_state)
         best = minimise(self._objective(risks), risks, self.n_starts, rng, self.max_iter)
@@ -308,12 +312,13 @@ class GroupDRO(EnvPredictor):
         Raises
         ------
         IdentificationError
-            When the solver finds no optimum.
+            For constant or collinear covariates, or when the solver finds no optimum.
         DataError, RoleError, ParameterError
             For rows, roles and options that cannot be used.
         """
         self._check_parameters()
         rows = read_rows(self, X, y, env, sample_weight)
+        check_columns(rows.moments(), intercept=True)
         risks = env_risks(rows)
         b = worst_case(risks)
         self.env_risk_ = risks.values(b) * risks.scale**2

@@ -36,6 +36,7 @@ from robuststat.invariance._intake import (
     refuse_constant,
     refuse_small,
 )
+from robuststat.invariance._rows import check_outcome
 from robuststat.invariance._search import all_subsets, as_tuples, hitting_sets
 from robuststat.report import Column, Summary, footer_lines, format_p
 
@@ -197,7 +198,9 @@ class NonlinearICP(EnvEstimator):
         self._check_parameters()
         rows = read_rows(self, X, y, env)
         refuse_constant(rows)
-        refuse_small(rows.moments(), 3, "Distributions cannot be compared with fewer.")
+        moments = rows.moments()
+        refuse_small(moments, 3, "Distributions cannot be compared with fewer.")
+        check_outcome(moments)
         p = len(rows.names)
         largest = largest_size(p, self.max_size)
         rng = check_rng(self.random_state)

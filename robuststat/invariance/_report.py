@@ -119,6 +119,11 @@ def _notes(search: InvariantSubsets) -> list[str]:
     singular = int(sets.singular.sum())
     if singular:
         notes.append(f"{singular:,} sets with collinear covariates were skipped.")
+    if search._n_flat_env:
+        notes.append(
+            f"{search._n_flat_env} environments have a covariate with one value there; psi "
+            "compares only what they identify."
+        )
     small = int((search.n_env_ <= sets.size.max(initial=0) + 1).sum())
     if small:
         notes.append(

@@ -335,11 +335,25 @@ def check_environments(
             f"at least two environments are needed, but only {moments.n_env} has more than {k} "
             "rows. Use fewer covariates, or merge environments."
         )
-    _check_columns(moments, intercept=intercept)
+    check_columns(moments, intercept=intercept)
+    if intercept:
+        check_outcome(moments)
     return moments, dropped
 
 
-def _check_columns(moments: EnvMoments, *, intercept: bool) -> None:
+def check_outcome(moments: EnvMoments) -> None:
+    """Refuse an outcome with one value, which every regression predicts."""
+    pooled = moments.pooled()
+    spread = pooled.scatter[0, -1, -1] / pooled.weight[0]
+    if spread <= (1e-14 * pooled.mean[0, -1]) ** 2:
+        raise DataError(
+            f"y has the same value ({pooled.mean[0, -1]:g}) in all {moments.n_obs} rows, so that "
+            "there is nothing to compare. Pass an outcome that varies."
+        )
+
+
+def check_columns(moments: EnvMoments, *, intercept: bool) -> None:
+    """Refuse constant and collinear covariates, by name."""
     pooled = moments.pooled()
     if not moments.n_features:
         return

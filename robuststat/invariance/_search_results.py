@@ -44,6 +44,7 @@ class SearchResults(EnvEstimator):
     _unit: Array
     _scaled_obs: float
     _logit_limits: tuple[Array, Array] | None
+    _n_flat_env: int
 
     def _level_of_tests(self, alpha: float) -> float:
         return alpha / 2 if self.ci_split == "strict" else alpha

@@ -19,6 +19,7 @@ from robuststat.invariance._engine import (
     MOMENT_TESTS,
     Scaled,
     SearchOptions,
+    flat_environments,
     largest_size,
     moment_table,
     row_pvalues,
@@ -33,6 +34,7 @@ from robuststat.invariance._intake import (
     refuse_small,
 )
 from robuststat.invariance._moments import EnvMoments
+from robuststat.invariance._rows import check_outcome
 from robuststat.invariance._rowtests import BINARY_TESTS, ROW_TESTS, RowTest, choose_test
 from robuststat.invariance._screening import SCREENINGS, screened
 from robuststat.invariance._search import (
@@ -348,6 +350,7 @@ class InvariantSubsets(SearchResults):
     ) -> Self:
         """Search by moments, and by rows where the test needs them."""
         refuse_small(moments, 3, "A variance needs more.")
+        check_outcome(moments)
         scaled = scale_moments(moments)
         chosen = screened(
             self.screening, self.max_candidates, scaled.total, scaled.n_obs, rows, rng
@@ -361,6 +364,7 @@ class InvariantSubsets(SearchResults):
         if self._test not in MOMENT_TESTS:
             assert rows is not None
             table = self._test_rows(table, rows, options, rng)
+        self._n_flat_env = flat_environments(kept)
         self._conclude(table, kept)
         self.gap_ = chosen_gap(
             self.best_,

@@ -470,7 +470,7 @@ def test_plots(draw):
     ax = fit.plot(kind="env", term="x1")
     assert len(fit.env_table("x1")) == 3
     assert ax is not None
-    with pytest.raises(ParameterError, match="kind must be 'pooled', 'env', 'ball'"):
+    with pytest.raises(ParameterError, match="kind must be one of 'pooled', 'env', 'ball'"):
         fit.plot(kind="bal")
     with pytest.raises(ParameterError, match="is none of"):
         fit.plot(kind="env", term="q")

@@ -473,7 +473,7 @@ def test_scikit_learn_checks(est):
     if options.get("strategy") in ("average", "intersection"):
         options["alpha"] = 1e-300
     expected = {}
-    if isinstance(est, (LinearIRM, VREx, GroupDRO)):
+    if isinstance(est, (LinearIRM, VREx, GroupDRO, InvariantRegressor)):
         expected["check_sample_weight_equivalence_on_dense_data"] = (
             "environments are invented from the position of a row, so that repeated rows are others"
         )
@@ -495,7 +495,13 @@ def test_sample_weights_repeat_rows():
     x, y, env = example(n=200)
     times = np.random.default_rng(1).integers(0, 4, size=200)
     again = [np.repeat(v, times, axis=0) for v in (x, y)]
-    for est in (GroupDRO(), LinearIRM(random_state=0), VREx(random_state=0)):
+    for est in (
+        GroupDRO(),
+        LinearIRM(random_state=0),
+        VREx(random_state=0),
+        InvariantRegressor(eps=1e6),
+        InvariantRegressor("minimax", eps=1e6),
+    ):
         one = clone(est).fit(x, y, env=env, sample_weight=times)
         two = clone(est).fit(*again, env=np.repeat(env, times))
         assert_allclose(one.coef_, two.coef_, atol=SOLVER)
