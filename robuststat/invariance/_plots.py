@@ -17,6 +17,8 @@ _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "0.55"
 ROWS, _NAMED = 30, 8
 # Violations below are drawn here: they do not matter, and zero has no logarithm.
 _SMALLEST = 1e-4
+# Letters of a name of which two fit beside each other.
+_NARROW = 26
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.0)) -> Any:
@@ -156,9 +158,11 @@ def plot_sets(
     # Linear up to p = .01, where it matters whether a set is accepted, then logarithmic.
     ax.set_yscale("symlog", linthresh=2.0)
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.set_ylim(bottom=-0.1)
+    ax.set_ylim(-0.1, max(3.0, 1.5 * float(strength.max(initial=0.0))))
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
+    ends = np.append(at, eps if eps > 0 else at[:1])
+    ax.xaxis.set_minor_formatter("{x:g}" if ends.max() < 10 * ends.min() else "")
     ax.axhline(-np.log10(alpha), linewidth=0.9, color="black", label=f"p = {alpha:g}")
     if eps > 0:
         ax.axvline(eps, linewidth=0.9, ls=(0, (4, 3)), color="black", label=f"psi = {eps:g}")
@@ -183,7 +187,7 @@ def frontier(psi: Array, error: Array) -> IntArray:
     return np.asarray(order[kept], dtype=np.int64)
 
 
-def _short(name: str, limit: int = 36) -> str:
+def _short(name: str, limit: int = 64) -> str:
     """Name of a set, cut when it is long."""
     if len(name) <= limit:
         return name
@@ -219,13 +223,14 @@ def plot_frontier(psi: Array, error: Array, name: Callable[[int], str], eps: flo
         ylabel="Mean squared error, left out",
         ax=_axes(ax, (6.4, 4.8)),
     )
-    # Names of sets are long.
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    wide = 1 if max(map(len, names), default=0) > _NARROW else 2
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=wide)
     ax.step(np.maximum(psi[edge], _SMALLEST), error[edge], where="post", color="0.35", lw=0.9)
     if eps > 0:
         ax.axvline(eps, linewidth=0.9, linestyle=(0, (4, 3)), color="black")
         across = ax.get_xaxis_transform()
-        ax.text(eps, 0.98, f" eps = {eps:g}", transform=across, color="0.35", va="top")
+        ax.text(eps, 0.98, f"eps = {eps:g} ", transform=across, color="0.35", va="top", ha="right")
     return ax
 
 

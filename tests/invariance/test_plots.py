@@ -115,7 +115,8 @@ def test_long_names_of_sets_are_cut():
     from robuststat.invariance._plots import _short
 
     name = "{" + ", ".join(f"variable_{j}" for j in range(9)) + "}"
-    assert _short(name) == "{variable_0, variable_1, … (9)}"
+    assert _short(name, 36) == "{variable_0, variable_1, … (9)}"
+    assert len(_short(name)) <= 64
     assert _short("{a, b}") == "{a, b}"
 
 
