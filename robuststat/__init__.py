@@ -64,10 +64,13 @@ _EXPORTS: dict[str, str] = {
     "compare_estimators": "robuststat.surrogate",
     "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
+    "enclosing_ball": "robuststat.invariance",
+    "hsic_test": "robuststat.invariance",
     "invariance_power": "robuststat.invariance",
     "invariance_sample_size": "robuststat.invariance",
     "population_gap": "robuststat.invariance",
     "predictive_chow_test": "robuststat.invariance",
+    "residual_invariance_test": "robuststat.invariance",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "invariance", "iv", "simulation", "surrogate", "testing")

@@ -41,6 +41,12 @@ from robuststat.invariance._calculators import (
 from robuststat.invariance._certificate import CertificateResult
 from robuststat.invariance._chow import ChowTest, chow_test, predictive_chow_test
 from robuststat.invariance._drig import DRIG
+from robuststat.invariance._functions import (
+    ResidualTest,
+    enclosing_ball,
+    hsic_test,
+    residual_invariance_test,
+)
 from robuststat.invariance._hidden import HiddenICP
 from robuststat.invariance._irm import GroupDRO, LinearIRM, VREx
 from robuststat.invariance._nonlinear import NonlinearICP
@@ -65,11 +71,15 @@ __all__ = [
     "LinearIRM",
     "NonlinearICP",
     "PopulationGap",
+    "ResidualTest",
     "StabilizedRegression",
     "VREx",
     "chow_test",
+    "enclosing_ball",
+    "hsic_test",
     "invariance_power",
     "invariance_sample_size",
     "population_gap",
     "predictive_chow_test",
+    "residual_invariance_test",
 ]
