@@ -15,8 +15,10 @@ __version__ = version("robuststat")
 # public name -> module that defines it
 _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
+    "AnchorRegression": "robuststat.invariance",
     "CIIV": "robuststat.iv",
     "CollinearityError": _ERRORS,
+    "DRIG": "robuststat.invariance",
     "DSLBlackBox": "robuststat.surrogate",
     "DSLClassifier": "robuststat.surrogate",
     "DSLMean": "robuststat.surrogate",
@@ -25,12 +27,20 @@ _EXPORTS: dict[str, str] = {
     "DataError": _ERRORS,
     "DroppedRowsWarning": _ERRORS,
     "GENIUS": "robuststat.iv",
+    "GroupDRO": "robuststat.invariance",
+    "HiddenICP": "robuststat.invariance",
+    "ICP": "robuststat.invariance",
     "IVSensitivity": "robuststat.iv",
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
     "InvalidIVATE": "robuststat.iv",
     "InvalidIVDML": "robuststat.iv",
+    "InvarianceTest": "robuststat.invariance",
+    "InvariantRegressor": "robuststat.invariance",
+    "InvariantSubsets": "robuststat.invariance",
     "LabelPlan": "robuststat.surrogate",
+    "LinearIRM": "robuststat.invariance",
+    "NonlinearICP": "robuststat.invariance",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
@@ -40,20 +50,30 @@ _EXPORTS: dict[str, str] = {
     "SelectiveInvalidIVDML": "robuststat.iv",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
+    "StabilizedRegression": "robuststat.invariance",
     "TSHT": "robuststat.iv",
     "TwoStageLeastSquares": "robuststat.iv",
+    "VREx": "robuststat.invariance",
     "ValidIVATE": "robuststat.iv",
     "WaldTest": "robuststat.result",
     "WeakHeteroscedasticityWarning": "robuststat.iv",
     "aggregate_units": "robuststat.surrogate",
+    "chow_test": "robuststat.invariance",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
     "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
+    "enclosing_ball": "robuststat.invariance",
+    "hsic_test": "robuststat.invariance",
+    "invariance_power": "robuststat.invariance",
+    "invariance_sample_size": "robuststat.invariance",
+    "population_gap": "robuststat.invariance",
+    "predictive_chow_test": "robuststat.invariance",
+    "residual_invariance_test": "robuststat.invariance",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "invariance", "iv", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

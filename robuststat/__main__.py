@@ -6,15 +6,16 @@ import sys
 import time
 
 import robuststat
-from robuststat._tour import iv, surrogate
+from robuststat._tour import invariance, iv, surrogate
 
 
 def main() -> None:
     """Print the tour on standard output."""
     started = time.perf_counter()
     print(f"robuststat {robuststat.__version__}\n")
-    for text in (surrogate.tour(interactive=sys.stderr.isatty()), iv.tour()):
-        print(f"{text}\n")
+    print(surrogate.tour(1, interactive=sys.stderr.isatty()), end="\n\n")
+    for number, station in enumerate((iv, invariance), start=2):
+        print(station.tour(number), end="\n\n")
     print(f"({time.perf_counter() - started:.0f} seconds)")
 
 

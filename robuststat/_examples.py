@@ -16,6 +16,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from robuststat.base import InferenceEstimator
+from robuststat.invariance import (
+    DRIG,
+    AnchorRegression,
+    GroupDRO,
+    HiddenICP,
+    InvarianceTest,
+    InvariantRegressor,
+    InvariantSubsets,
+    LinearIRM,
+    NonlinearICP,
+    StabilizedRegression,
+    VREx,
+)
 from robuststat.iv import (
     CIIV,
     GENIUS,
@@ -31,6 +44,7 @@ from robuststat.iv import (
 )
 from robuststat.simulation import (
     make_invalid_iv,
+    make_invariant_sem,
     make_many_iv,
     make_surrogate_linear,
     make_surrogate_logit,
@@ -154,6 +168,22 @@ def _classical(
         not_applicable=not_applicable or {},
         expected=_COLLINEAR | (expected or {}),
     )
+
+
+def _invariance_data(seed: int, options: Mapping[str, Any] | None = None) -> Bunch:
+    data = make_invariant_sem(n_env=3, n_rows=100, p=3, random_state=seed)
+    return Bunch(
+        frame=data.frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={"env": "env"},
+        options=dict(options or {}),
+    )
+
+
+def _alternating(role: str, X: Any, y: Any) -> Any:
+    """Environments of about equal size, whatever the rows."""
+    return np.arange(X.shape[0]) % 2
 
 
 def _last_column(role: str, X: Any, y: Any) -> Any:
@@ -296,7 +326,47 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
         _TINY | {_EQUIVALENCE: _FOLDS},
     ),
+    AnchorRegression: Example(
+        _invariance_data, ({}, {"gamma": 10.0}), _alternating, expected=_COLLINEAR
+    ),
+    DRIG: Example(_invariance_data, ({},), _alternating, expected=_COLLINEAR),
+    # Without covariates: scikit-learn's tables have fewer rows than columns.
+    InvarianceTest: Example(_invariance_data, ({"representation": []},), _alternating),
 }
+
+# Classes without a variance matrix: no common checks of ours, but scikit-learn's need their roles.
+INVENTIONS: dict[type, Callable[[str, Any, Any], Any]] = dict.fromkeys(
+    (
+        GroupDRO,
+        HiddenICP,
+        InvariantRegressor,
+        InvariantSubsets,
+        LinearIRM,
+        NonlinearICP,
+        StabilizedRegression,
+        VREx,
+    ),
+    _alternating,
+)
+
+
+def invention_of(cls: type) -> Callable[[str, Any, Any], Any]:
+    """Return the function that invents missing roles for a class.
+
+    Parameters
+    ----------
+    cls : type
+        Estimator class.
+
+    Returns
+    -------
+    callable
+        (role, X, y) -> values.
+    """
+    for base in cls.__mro__:
+        if base in INVENTIONS:
+            return INVENTIONS[base]
+    return example_of(cls).invent
 
 
 def example_of(cls: type[InferenceEstimator]) -> Example:

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
-from robuststat._examples import EXAMPLES, example_of
+from robuststat._examples import EXAMPLES, example_of, invention_of
 from robuststat.base import InferenceEstimator
 
 __all__ = [
@@ -65,7 +65,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            return example_of(cls).invent(role, X, y)
+            return invention_of(cls)(role, X, y)
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
             return None

@@ -756,7 +756,10 @@ def test_fitted_attribute_wins_over_the_object():
 def test_public_names():
     assert set(simulation.__all__) == {
         "MonteCarloResult",
+        "draw_cloud",
         "draw_labels",
+        "make_environments",
+        "make_invariant_sem",
         "make_genius",
         "make_invalid_iv",
         "make_many_iv",

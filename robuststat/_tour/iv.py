@@ -1,4 +1,4 @@
-"""Station 2: an instrument that acts on the outcome by a way of its own."""
+"""Station: an instrument that acts on the outcome by a way of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = {
 }
 
 
-def tour() -> str:
+def tour(number: int) -> str:
     """Compare answers that trust the instrument with one that does not."""
     data = make_invalid_iv(N_ROWS, random_state=SEED)
     roles = {"treatment": data.treatment, "instruments": data.instruments}
@@ -39,10 +39,10 @@ def tour() -> str:
     ]
     fit = robust.fit(data.X, data.y, **roles)
     question = paragraph(
-        f"2. INVALID INSTRUMENT. {N_ROWS:,} generated people, because only generated data have a "
-        "known answer here: something unmeasured moves both exposure and outcome, and the only "
-        "instrument also acts on the outcome directly. The true mean effect of the exposure is "
-        f"{truth:.2f}."
+        f"{number}. INVALID INSTRUMENT. {N_ROWS:,} generated people, because only generated data "
+        "have a known answer here: something unmeasured moves both exposure and outcome, and the "
+        "only instrument also acts on the outcome directly. The true mean effect of the exposure "
+        f"is {truth:.2f}."
     )
     direct = fit.direct_effect_
     answer = paragraph(

@@ -1,4 +1,4 @@
-"""Station 1: what makes a sentence positive when a lexicon did the labelling."""
+"""Station: what makes a sentence positive when a lexicon did the labelling."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ N_LABELS, SEED = 1_000, 2026
 SHOWN = ("surrogate only", "gold only", "DSL")
 
 
-def tour(*, interactive: bool) -> str:
+def tour(number: int, *, interactive: bool) -> str:
     """Ask what makes a sentence positive when a lexicon did the labelling."""
     import statsmodels.formula.api as smf
 
     sentences = load_sentences().frame
     n = len(sentences)
     question = paragraph(
-        f"1. SURROGATE LABELS. {n:,} sentences from tweets, reviews and editorials; the VADER "
-        "lexicon labelled all of them as positive or not. Which features go with a positive "
+        f"{number}. SURROGATE LABELS. {n:,} sentences from tweets, reviews and editorials; the "
+        "VADER lexicon labelled all of them as positive or not. Which features go with a positive "
         f"sentence? We pretend that experts read only {N_LABELS:,} sentences, drawn at random, and "
         "compare three logistic regressions with the one on all human labels, which nobody would "
         "have."

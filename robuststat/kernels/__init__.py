@@ -18,8 +18,18 @@ def _warm_segment() -> None:
     segment.segment_sums(np.ones((2, 1)), np.zeros(2, dtype=np.int64), np.zeros((1, 1)))
 
 
+def _warm_subsets() -> None:
+    subsets = importlib.import_module("robuststat.kernels.subsets")
+    eye = np.eye(2)[None]
+    whole = np.zeros(2, dtype=np.int64), np.zeros((2, 1)), np.zeros((2, 1), dtype=np.int64)
+    subsets.walk_subsets(
+        *(eye, eye, np.zeros((1, 2)), np.zeros(1, dtype=np.int64), np.zeros((1, 1)), 1),
+        *(*whole, np.zeros((2, 1)), np.zeros((2, 1))),
+    )
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
-_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment,)
+_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_subsets)
 
 
 def warmup() -> None:

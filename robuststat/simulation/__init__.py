@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from robuststat.simulation._invariance import (
+    draw_cloud,
+    make_environments,
+    make_invariant_sem,
+)
 from robuststat.simulation._iv import make_invalid_iv, make_weak_iv
 from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
@@ -16,9 +21,12 @@ from robuststat.simulation._surrogate import (
 
 __all__ = [
     "MonteCarloResult",
+    "draw_cloud",
     "draw_labels",
+    "make_environments",
     "make_genius",
     "make_invalid_iv",
+    "make_invariant_sem",
     "make_many_iv",
     "make_predicted_covariate",
     "make_surrogate_linear",

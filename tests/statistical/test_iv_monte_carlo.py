@@ -8,9 +8,9 @@ bound was fitted to what came out:
   n = 400,000 it must be found again, at more than 10 standard errors.
 - coverage of 95 % intervals: between the 1e-4 and the 1 - 1e-4 quantile of a binomial share with
   success probability .95, the lower one with .94 for Wald intervals: they are first-order.
-- selection of learners (linear models are wrong): the mean squared error is at most 1.1 squared times that of the best family
-  of learners used throughout, and below that of linear models where these are wrong; both up to 4
-  Monte Carlo standard errors of the paired difference.
+- selection of learners, where linear models are wrong: the mean squared error is at most 1.1
+  squared times that of the best family of learners used throughout, and below that of linear
+  models; both up to 4 Monte Carlo standard errors of the paired difference.
 - score sets under weak heteroscedasticity: the same with .95 below and without a bound above.
 """
 
