@@ -135,7 +135,7 @@ def cloud_of(coef, noise, df):
 @pytest.mark.parametrize("k", [1, 2])
 def test_scenario_and_wait_and_judge(k, shape):
     # Wait and judge [literature] is checked here too.
-    rng, n_rep, m = np.random.default_rng(5), 120, 50
+    rng, n_rep, m = np.random.default_rng(5), 60, 50
     new = draw_cloud(20_000, k, shape, 9)
     failed = {"scenario": 0, "wait_judge": 0, "split": 0}
     for _ in range(n_rep):
@@ -152,7 +152,7 @@ def test_scenario_and_wait_and_judge(k, shape):
 @pytest.mark.parametrize(("m", "k", "noise"), [(20, 1, 4.0), (40, 2, 1.0), (160, 1, 1.0)])
 def test_random_effects_and_the_inflated_ball(m, k, noise, shape):
     """The failure rate stays below delta, and the radius is far below the inflated one."""
-    rng, n_rep = np.random.default_rng(6), 120
+    rng, n_rep = np.random.default_rng(6), 60
     new = draw_cloud(20_000, k, shape, 9) / np.sqrt(k)
     failed, missed, ratio = 0, 0, []
     for _ in range(n_rep):
