@@ -1,0 +1,10 @@
+"""Ordered outcomes and rare events.
+
+Rows i = 1..n, classes 1..K, boundaries k = 1..K-1 between them. P(y <= k | x) = F(eta_k) with
+eta_k = intercept_[k] - coef_[k] @ x on the raw scale of X: the sign of R's clm and polr, in which
+a positive coefficient moves probability towards higher classes. An offset is added to every eta_k.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
