@@ -7,4 +7,8 @@ a positive coefficient moves probability towards higher classes. An offset is ad
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from robuststat.ordinal._classifier import OrdinalClassifier
+from robuststat.ordinal._compare import anova
+from robuststat.ordinal._po_tests import ParallelTest, brant_test, po_test
+
+__all__ = ["OrdinalClassifier", "ParallelTest", "anova", "brant_test", "po_test"]

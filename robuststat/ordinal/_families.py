@@ -131,7 +131,7 @@ def row_terms(family: Family, code: int, n_classes: int, D: Array) -> RowTerms:
 
 
 def _one_sided(link: Link, d: Array, lower_side: bool) -> tuple[Array, Array, Array]:
-    """log F(d) or log(1 - F(d)), its derivative, and minus the second one."""
+    """Log F(d) or log(1 - F(d)), its derivative, and minus the second one."""
     if link.name == "logit":
         p = expit(d)
         if lower_side:
@@ -175,7 +175,7 @@ def _cumulative(link: Link, code: int, last: int, D: Array) -> RowTerms:
 
 
 def _adjacent(link: Link, code: int, D: Array) -> RowTerms:
-    """log pi_y with log(pi_k / pi_{k+1}) = t(d_k) = log F(d_k) - log(1 - F(d_k))."""
+    """Log pi_y with log(pi_k / pi_{k+1}) = t(d_k) = log F(d_k) - log(1 - F(d_k))."""
     t, slope, bend = _log_odds(link, D)
     q = len(D)
     # Score of class c: the sum of t over the boundaries at or above it.
@@ -195,7 +195,7 @@ def _adjacent(link: Link, code: int, D: Array) -> RowTerms:
 
 
 def _log_odds(link: Link, D: Array) -> tuple[Array, Array, Array]:
-    """log F(d) - log(1 - F(d)) with its first two derivatives."""
+    """Log F(d) - log(1 - F(d)) with its first two derivatives."""
     if link.name == "logit":
         return D, np.ones_like(D), np.zeros_like(D)
     low, high = np.full(D.shape, -np.inf), np.full(D.shape, np.inf)

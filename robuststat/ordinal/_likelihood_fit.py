@@ -20,7 +20,7 @@ from robuststat._core.vcov import MeatAccumulator, meat, sandwich, small_sample
 from robuststat.ordinal._families import start_thresholds
 from robuststat.ordinal._newton import Maximum, Sums, maximise
 from robuststat.ordinal._separation import SeparationError, ordinal_separation
-from robuststat.ordinal._slabs import Slabs, likelihood_sums, make_slabs, score_rows
+from robuststat.ordinal._slabs import Layout, Slabs, likelihood_sums, make_slabs, score_rows
 from robuststat.ordinal._structure import Structure
 
 KINDS = ("hessian", "opg", "HC0", "HC1", "CR0", "CR1")
@@ -68,7 +68,7 @@ class Rows:
     @property
     def n_obs(self) -> int:
         """Units observed."""
-        return len(self.X) if self.counts is None else int(round(float(self.counts.sum())))
+        return len(self.X) if self.counts is None else round(float(self.counts.sum()))
 
     def class_totals(self, n_classes: int) -> Array:
         """Weight of each class."""
@@ -105,6 +105,19 @@ def column_moments(X: Array, weights: Array | None) -> tuple[Array, Array]:
     return centre, np.where(same, 0.0, np.sqrt(square))
 
 
+def slabs_of(rows: Rows, structure: Structure, layout: Layout | None = None) -> Slabs:
+    """Sort rows by class, in the units of the structure."""
+    return make_slabs(
+        rows.X,
+        rows.codes,
+        layout or structure.layout,
+        weights=rows.total,
+        offset=rows.offset,
+        centre=structure.centre,
+        unit=structure.unit,
+    )
+
+
 def start_point(structure: Structure, class_totals: Array) -> Array:
     """Parameters of the model without covariates."""
     layout = structure.layout
@@ -127,15 +140,7 @@ def fit_rows(
         When estimates are infinite.
     """
     layout = structure.layout
-    slabs = make_slabs(
-        rows.X,
-        rows.codes,
-        layout,
-        weights=rows.total,
-        offset=rows.offset,
-        centre=structure.centre,
-        unit=structure.unit,
-    )
+    slabs = slabs_of(rows, structure)
     refuse_collinear(column_gram(slabs), structure, names)
     start = start_point(structure, rows.class_totals(layout.n_classes))
     reference = None
@@ -296,9 +301,8 @@ def variance(fit: Fit, rows: Rows, kind: str, *, psi: Array | None = None) -> Va
     ``psi`` replaces the scores of the entries, per unit of ``counts``.
     """
     structure, info, n = fit.structure, fit.maximum.information, rows.n_obs
-    names = [f"{c}:{name}" for c, name in zip(structure.component, structure.names, strict=True)]
     if kind == "hessian":
-        V = sandwich(info / n, info / n, n, names=_internal_names(structure, names))
+        V = sandwich(info / n, info / n, n, names=structure.inner_names)
         return finish_variance(structure, V, kind, np.inf, None)
     if psi is None:
         assert fit.slabs is not None
@@ -325,14 +329,16 @@ def sandwich_variance(
 ) -> Variance:
     """Variance from average information J and meat B."""
     if kind == "opg":
-        return finish_variance(structure, sandwich(B, B, n), kind, np.inf, None)
+        return finish_variance(
+            structure, sandwich(B, B, n, names=structure.inner_names), kind, np.inf, None
+        )
     small = small_sample(
         kind,  # type: ignore[arg-type]
         n_obs=n,
         n_params=structure.layout.n_params,
         n_clusters=n_clusters,
     )
-    V = sandwich(J, B, n, small.factor)
+    V = sandwich(J, B, n, small.factor, names=structure.inner_names)
     return finish_variance(structure, V, kind, small.df, n_clusters)
 
 
@@ -341,13 +347,6 @@ def finish_variance(
 ) -> Variance:
     """Variance in both parametrisations."""
     return Variance(kind, V, structure.to_raw @ V @ structure.to_raw.T, df, n_clusters)
-
-
-def _internal_names(structure: Structure, shown: list[str]) -> list[str]:
-    """Names of the layout's parameters: those of the shown ones they are largest in."""
-    order = np.abs(structure.to_raw).argmax(axis=0)
-    taken = [shown[i] for i in order]
-    return taken if len(set(taken)) == len(taken) else [f"{t} ({i})" for i, t in enumerate(taken)]
 
 
 def null_loglik(rows: Rows, structure: Structure, tol: float, max_iter: int) -> float:

@@ -60,9 +60,7 @@ def ascent_step(gradient: Array, information: Array) -> Array:
     return np.asarray(gradient / scale**2)
 
 
-def maximise(
-    sums: Sums, start: Array, *, tol: float = 1e-8, max_iter: int = 100
-) -> Maximum:
+def maximise(sums: Sums, start: Array, *, tol: float = 1e-8, max_iter: int = 100) -> Maximum:
     """Climb from ``start`` until the Newton step is short against the standard errors.
 
     Parameters

@@ -308,7 +308,12 @@ def _assemble(
     size = layout.n_params
     b, c, d = slice(t, t + p), slice(t + p, t + p + q * (v - 1)), slice(size - s, size)
     gradient, H = np.zeros(size), np.zeros((size, size))
-    gradient[:t], gradient[b], gradient[c], gradient[d] = J.T @ g_u[:, 0], g_p, g_u[:, 1:].ravel(), g_s
+    gradient[:t], gradient[b], gradient[c], gradient[d] = (
+        J.T @ g_u[:, 0],
+        g_p,
+        g_u[:, 1:].ravel(),
+        g_s,
+    )
     H[:t, :t] = J.T @ H_uu[:, :, 0, 0] @ J
     H[:t, b] = J.T @ H_up[:, 0]
     H[:t, c] = np.einsum("kt,kjv->tjv", J, H_uu[:, :, 0, 1:]).reshape(t, q * (v - 1))
@@ -325,9 +330,14 @@ def _assemble(
 
 def score_rows(layout: Layout, slabs: Slabs, phi: Array) -> Array:
     """Weighted scores (n, k) of the rows, in the order they had before sorting."""
+    return class_scores(layout, slabs, phi)[1]
+
+
+def class_scores(layout: Layout, slabs: Slabs, phi: Array) -> tuple[Array, Array]:
+    """Weighted log-likelihoods (n,) and scores (n, k), in the order before sorting."""
     parts = layout.split(phi)
     t, p, v, s = layout.J.shape[1], layout.common.size, layout.varying.size, layout.scale.size
-    psi = np.zeros((slabs.n_rows, layout.n_params))
+    loglik, psi = np.zeros(slabs.n_rows), np.zeros((slabs.n_rows, layout.n_params))
     for code, rows in slabs.blocks():
         with np.errstate(all="ignore"):
             block = _block(layout, slabs, parts, code, rows)
@@ -341,5 +351,6 @@ def score_rows(layout: Layout, slabs: Slabs, phi: Array) -> Array:
         out[:, t : t + p] = np.sum(block.gradient, axis=0)[:, None] * P
         if block.scale_gradient is not None:
             out[:, layout.n_params - s :] = block.scale_gradient[:, None] * Z
-        psi[slabs.order[rows]] = out
-    return psi
+        places = slabs.order[rows]
+        loglik[places], psi[places] = block.loglik, out
+    return loglik, psi

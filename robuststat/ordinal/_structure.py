@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ class Structure:
         p.
     constant : tuple of str
         Columns left out because they hold one value.
+    inner_names : tuple of str
+        Names of the layout's parameters, for messages.
     """
 
     layout: Layout
@@ -48,6 +51,7 @@ class Structure:
     to_raw: Array
     n_columns: int
     constant: tuple[str, ...]
+    inner_names: tuple[str, ...]
 
     def raw(self, phi: Array) -> tuple[Array, Array, Array]:
         """Thresholds (q,), coefficients (q, p) and scale effects (s,) in the units of the data."""
@@ -165,7 +169,7 @@ def make_structure(
         index[scaled & ~fixed],
         J,
     )
-    boundaries = tuple(f"{a}|{b}" for a, b in zip(classes, classes[1:], strict=False))
+    boundaries = tuple(f"{a}|{b}" for a, b in itertools.pairwise(classes))
     unit = np.where(fixed, 1.0, spread)
     shown, component, to_raw = _shown(layout, names, boundaries, cut_names, centre, unit)
     return Structure(
@@ -178,6 +182,12 @@ def make_structure(
         to_raw,
         p,
         tuple(n for n, c in zip(names, fixed, strict=True) if c),
+        (
+            *(boundaries if cut_names is None else cut_names),
+            *(names[j] for j in layout.common),
+            *(f"{names[j]} at {b}" for b in boundaries for j in layout.varying),
+            *(f"{names[j]} (scale)" for j in layout.scale),
+        ),
     )
 
 
