@@ -35,6 +35,7 @@ _EXPORTS: dict[str, str] = {
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
     "PlausiblyExogenousIV": "robuststat.iv",
+    "PrestoClassifier": "robuststat.ordinal",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
@@ -51,6 +52,7 @@ _EXPORTS: dict[str, str] = {
     "compare_estimators": "robuststat.surrogate",
     "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
+    "presto_path": "robuststat.ordinal",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "iv", "ordinal", "simulation", "surrogate", "testing")

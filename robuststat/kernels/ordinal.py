@@ -16,6 +16,79 @@ Array = NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
+def _row_terms(
+    a: float, b: float, has_a: bool, has_b: bool
+) -> tuple[float, float, float, float, float, float]:
+    """Log p of one row and its derivatives; a and b count only where the row has them."""
+    up, low, up2, low2, mixed, log_p = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    r = 0.0
+    if has_a and has_b:
+        d = a - b
+        if not d > 0.0:
+            return -np.inf, up, low, up2, low2, mixed
+        e = np.exp(-d)
+        one = -np.expm1(-d)
+        log_p += np.log(one)
+        r = e / one
+        mixed = r / one
+    if has_a:
+        t = np.exp(-abs(a))
+        tail = t / (1.0 + t) if a > 0 else 1.0 / (1.0 + t)
+        log_p -= np.log1p(t) + max(-a, 0.0)
+        up = tail + r
+        up2 = tail * (1.0 - tail) + mixed
+    if has_b:
+        t = np.exp(-abs(b))
+        head = 1.0 / (1.0 + t) if b > 0 else t / (1.0 + t)
+        log_p -= np.log1p(t) + max(b, 0.0)
+        low = -head - r
+        low2 = head * (1.0 - head) + mixed
+    return log_p, up, low, up2, low2, mixed
+
+
+@njit(cache=True, nogil=True)
+def _slab(
+    Z: Array,
+    first: int,
+    last: int,
+    w: Array,
+    offset: Array,
+    upper: Array,
+    lower: Array,
+    has: tuple[bool, bool],
+    g_upper: Array,
+    g_lower: Array,
+    rows: Array,
+) -> float:
+    """Loss of the rows of one class; fills their rows and adds to two gradients."""
+    loss = 0.0
+    n_columns = Z.shape[1]
+    has_a, has_b = has
+    for i in range(first, last):
+        a = offset[i]
+        b = offset[i]
+        for j in range(n_columns):
+            a += Z[i, j] * upper[j]
+            b += Z[i, j] * lower[j]
+        log_p, up, low, up2, low2, mixed = _row_terms(a, b, has_a, has_b)
+        if log_p == -np.inf:
+            return np.inf
+        weight = w[i]
+        loss -= weight * log_p
+        up *= weight
+        low *= weight
+        rows[0, i] = up
+        rows[1, i] = low
+        rows[2, i] = weight * up2
+        rows[3, i] = weight * low2
+        rows[4, i] = weight * mixed
+        for j in range(n_columns):
+            g_upper[j] -= up * Z[i, j]
+            g_lower[j] -= low * Z[i, j]
+    return loss
+
+
+@njit(cache=True, nogil=True)
 def logit_rows(
     Z: Array,
     starts: NDArray[np.int64],
@@ -48,61 +121,56 @@ def logit_rows(
     float
         Minus the weighted log-likelihood; infinite when boundaries cross in a row.
     """
-    n_columns = Z.shape[1]
     q = theta.shape[0]
     loss = 0.0
     gradient[:, :] = 0.0
+    # The first class has no lower boundary and the last no upper one: theirs add zeros.
+    nothing = np.zeros(Z.shape[1])
+    unused = np.zeros(Z.shape[1])
     for c in range(q + 1):
-        for i in range(starts[c], starts[c + 1]):
-            a = offset[i]
-            b = offset[i]
-            if c < q and c > 0:
-                for j in range(n_columns):
-                    a += Z[i, j] * theta[c, j]
-                    b += Z[i, j] * theta[c - 1, j]
-            elif c < q:
-                for j in range(n_columns):
-                    a += Z[i, j] * theta[c, j]
-            else:
-                for j in range(n_columns):
-                    b += Z[i, j] * theta[c - 1, j]
-            up, low, up2, low2, mixed, log_p = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            r, g = 0.0, 0.0
-            if c < q and c > 0:
-                d = a - b
-                if d <= 0.0:
-                    return np.inf
-                e = np.exp(-d)
-                one = -np.expm1(-d)
-                log_p += np.log(one)
-                r = e / one
-                g = r / one
-                mixed = g
-            if c < q:
-                t = np.exp(-abs(a))
-                upper_tail = t / (1.0 + t) if a > 0 else 1.0 / (1.0 + t)
-                log_p -= np.log1p(t) + max(-a, 0.0)
-                up = upper_tail + r
-                up2 = upper_tail * (1.0 - upper_tail) + g
-            if c > 0:
-                t = np.exp(-abs(b))
-                lower_tail = 1.0 / (1.0 + t) if b > 0 else t / (1.0 + t)
-                log_p -= np.log1p(t) + max(b, 0.0)
-                low = -lower_tail - r
-                low2 = lower_tail * (1.0 - lower_tail) + g
-            loss -= w[i] * log_p
-            rows[0, i] = w[i] * up
-            rows[1, i] = w[i] * low
-            rows[2, i] = w[i] * up2
-            rows[3, i] = w[i] * low2
-            rows[4, i] = w[i] * mixed
-            if c < q:
-                for j in range(n_columns):
-                    gradient[c, j] -= rows[0, i] * Z[i, j]
-            if c > 0:
-                for j in range(n_columns):
-                    gradient[c - 1, j] -= rows[1, i] * Z[i, j]
+        has_a, has_b = c < q, c > 0
+        upper = theta[c] if has_a else nothing
+        lower = theta[c - 1] if has_b else nothing
+        g_upper = gradient[c] if has_a else unused
+        g_lower = gradient[c - 1] if has_b else unused
+        part = _slab(
+            Z,
+            starts[c],
+            starts[c + 1],
+            w,
+            offset,
+            upper,
+            lower,
+            (has_a, has_b),
+            g_upper,
+            g_lower,
+            rows,
+        )
+        if part == np.inf:
+            return np.inf
+        loss += part
     return loss
+
+
+@njit(cache=True, nogil=True)
+def _sweep(A: Array, l1: Array, x: Array, u: Array, full: bool) -> float:
+    """One round over all coordinates, or those that are not zero; u is the gradient."""
+    m = x.shape[0]
+    worst = 0.0
+    for j in range(m):
+        if x[j] == 0.0 and (not full or abs(u[j]) <= l1[j]):
+            continue
+        curvature = A[j, j]
+        target = curvature * x[j] - u[j]
+        shrunk = max(abs(target) - l1[j], 0.0)
+        new = shrunk / curvature if target > 0.0 else -shrunk / curvature
+        change = new - x[j]
+        if change != 0.0:
+            worst = max(worst, abs(change) * curvature)
+            x[j] = new
+            for i in range(m):
+                u[i] += A[j, i] * change
+    return worst
 
 
 @njit(cache=True, nogil=True)
@@ -131,35 +199,14 @@ def lasso_descent(
     sweeps : int
         Sweeps used.
     """
-    m = x.shape[0]
     u = b.copy()
-    for j in range(m):
+    for j in range(x.shape[0]):
         if x[j] != 0.0:
-            for i in range(m):
-                u[i] += A[i, j] * x[j]
+            u += A[j] * x[j]
     violation = np.inf
     full = True
     for sweep in range(max_sweeps):
-        worst = 0.0
-        for j in range(m):
-            if not full and x[j] == 0.0:
-                continue
-            if x[j] == 0.0 and abs(u[j]) <= l1[j]:
-                continue
-            curvature = A[j, j]
-            target = curvature * x[j] - u[j]
-            if target > l1[j]:
-                new = (target - l1[j]) / curvature
-            elif target < -l1[j]:
-                new = (target + l1[j]) / curvature
-            else:
-                new = 0.0
-            change = new - x[j]
-            if change != 0.0:
-                worst = max(worst, abs(change) * curvature)
-                x[j] = new
-                for i in range(m):
-                    u[i] += A[j, i] * change
+        worst = _sweep(A, l1, x, u, full)
         if full:
             violation = worst
             if worst <= tol:

@@ -7,4 +7,8 @@ a positive coefficient moves probability towards higher classes. An offset is ad
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from robuststat.ordinal._plot import plot_boundaries, plot_path
+from robuststat.ordinal._presto import PrestoClassifier, presto_path
+from robuststat.ordinal._presto_path import PrestoPath
+
+__all__ = ["PrestoClassifier", "PrestoPath", "plot_boundaries", "plot_path", "presto_path"]

@@ -6,11 +6,12 @@ psi_1 = beta_1, psi_k = beta_k - beta_{k-1}. Only the display has the opposite s
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse, special
+from scipy import special
 
 from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.ordinal._links import Link, get_link, interval_terms
@@ -171,14 +172,14 @@ def make_problem(
 def _standardised(
     X: Any, order: IntArray, starts: IntArray, w: Array, standardize: bool
 ) -> Columns:
-    if sparse.issparse(X):
-        rows: Any = sparse.csr_matrix(X)[order]
+    if hasattr(X, "tocsr"):
+        rows: Any = X.tocsr()[order]
         mean = np.asarray(rows.T @ w)
         square = np.asarray(rows.multiply(rows).T @ w)
         low = np.asarray(rows.min(axis=0).todense()).ravel()
         high = np.asarray(rows.max(axis=0).todense()).ravel()
         variance = np.maximum(square - mean**2, 0.0)
-        matrix: Any = [rows[s:e] for s, e in zip(starts[:-1], starts[1:], strict=True)]
+        matrix: Any = [rows[s:e] for s, e in itertools.pairwise(starts)]
     else:
         dense = np.empty((X.shape[0], X.shape[1] + 1))
         dense[:, 0] = 1.0

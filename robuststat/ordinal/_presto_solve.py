@@ -109,7 +109,7 @@ class Solution:
 
 def null_thresholds(problem: Problem, tol: float, max_iter: int) -> Array:
     """Thresholds of the model without covariates."""
-    q, starts = problem.n_boundaries, problem.starts
+    starts = problem.starts
     shares = np.add.reduceat(problem.w, starts[:-1])
     link = get_link(problem.link)
     alpha = np.asarray(link.quantile(np.cumsum(shares)[:-1]))
