@@ -9,6 +9,20 @@ from __future__ import annotations
 
 from robuststat.ordinal._classifier import OrdinalClassifier
 from robuststat.ordinal._compare import anova
+from robuststat.ordinal._plot import plot_boundaries, plot_path
 from robuststat.ordinal._po_tests import ParallelTest, brant_test, po_test
+from robuststat.ordinal._presto import PrestoClassifier, presto_path
+from robuststat.ordinal._presto_path import PrestoPath
 
-__all__ = ["OrdinalClassifier", "ParallelTest", "anova", "brant_test", "po_test"]
+__all__ = [
+    "OrdinalClassifier",
+    "ParallelTest",
+    "PrestoClassifier",
+    "PrestoPath",
+    "anova",
+    "brant_test",
+    "plot_boundaries",
+    "plot_path",
+    "po_test",
+    "presto_path",
+]
