@@ -7,4 +7,15 @@ a positive coefficient moves probability towards higher classes. An offset is ad
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from robuststat.ordinal._calibration import Calibration, calibration, plot_calibration
+from robuststat.ordinal._rare import RareEventClassifier
+from robuststat.ordinal._separation import SeparationError, SeparationWarning
+
+__all__ = [
+    "Calibration",
+    "RareEventClassifier",
+    "SeparationError",
+    "SeparationWarning",
+    "calibration",
+    "plot_calibration",
+]
