@@ -37,9 +37,12 @@ _EXPORTS: dict[str, str] = {
     "ParameterError": _ERRORS,
     "PlausiblyExogenousIV": "robuststat.iv",
     "PrestoClassifier": "robuststat.ordinal",
+    "RareEventClassifier": "robuststat.ordinal",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
+    "SeparationError": "robuststat.ordinal",
+    "SeparationWarning": "robuststat.ordinal",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
     "TSHT": "robuststat.iv",
@@ -49,6 +52,7 @@ _EXPORTS: dict[str, str] = {
     "WeakHeteroscedasticityWarning": "robuststat.iv",
     "aggregate_units": "robuststat.surrogate",
     "brant_test": "robuststat.ordinal",
+    "calibration": "robuststat.ordinal",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
     "compare_estimators": "robuststat.surrogate",
@@ -56,6 +60,7 @@ _EXPORTS: dict[str, str] = {
     "draw_wave": "robuststat.surrogate",
     "po_test": "robuststat.ordinal",
     "presto_path": "robuststat.ordinal",
+    "plot_calibration": "robuststat.ordinal",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "iv", "ordinal", "simulation", "surrogate", "testing")
