@@ -328,7 +328,12 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         # Scikit-learn's data are separable: without a penalty that is refused.
         ({"penalty": "elasticnet", "lam": 0.05, "l1_ratio": 0.5},),
         _last_column,
-        expected=_BOUNDARIES,
+        expected=_BOUNDARIES
+        | {
+            "check_classifiers_classes": _BOUNDARIES["check_classifiers_train"],
+            _EQUIVALENCE: "it has 15 rows and 30 columns: the penalised optimum exists, its "
+            "standard errors do not; check_weights_duplicate_rows tests the same property",
+        },
     ),
     PrestoClassifier: Example(
         partial(_ordinal_data, options={"lam": 0.01, "tol": 1e-11}),
