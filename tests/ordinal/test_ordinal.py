@@ -47,8 +47,9 @@ def fit(frame=FRAME, columns=X_NAMES, y="y", roles=None, **options):
 @pytest.mark.parametrize("link", ["logit", "probit"])
 def test_ordered_model(link):
     ordinal_model = pytest.importorskip("statsmodels.miscmodels.ordinal_model")
-    est = fit(link=link)
-    peer = ordinal_model.OrderedModel(FRAME["y"], FRAME[X_NAMES], distr=link).fit(
+    frame = FRAME[:150]  # it differentiates numerically, row by row
+    est = fit(frame, link=link)
+    peer = ordinal_model.OrderedModel(frame["y"], frame[X_NAMES], distr=link).fit(
         method="newton", disp=False, tol=1e-12
     )
     assert_allclose(est.loglik_, peer.llf, rtol=1e-9)
