@@ -29,7 +29,7 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
-from robuststat.ordinal import PrestoClassifier
+from robuststat.ordinal import OrdinalClassifier, PrestoClassifier, RareEventClassifier
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
@@ -130,6 +130,14 @@ def _instrument_data(seed: int, n_instruments: int, options: Mapping[str, Any]) 
     )
 
 
+def _rare_event_data(seed: int) -> Bunch:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(400, 2)), columns=["x1", "x2"])
+    chance = 1.0 / (1.0 + np.exp(2.0 - frame["x1"]))
+    frame["y"] = (rng.random(400) < chance).astype(float)
+    return Bunch(frame=frame, covariates=["x1", "x2"], outcome="y", roles={}, options={})
+
+
 def _instruments_that_work(n_instruments: int, binary: bool, role: str, X: Any, y: Any) -> Any:
     n = X.shape[0]
     draws = np.random.default_rng(0).normal(size=(n, 4))
@@ -170,6 +178,10 @@ def _ordinal_data(seed: int, options: Mapping[str, Any] | None = None) -> Bunch:
         roles={},
         options=dict(options or {}),
     )
+
+
+def _no_role(role: str, X: Any, y: Any) -> Any:
+    raise AssertionError(f"{role} is not an obligatory role.")
 
 
 def _last_column(role: str, X: Any, y: Any) -> Any:
@@ -283,6 +295,9 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
         _TINY | {_EQUIVALENCE: _FOLDS},
     ),
+    RareEventClassifier: Example(
+        _rare_event_data, ({"intervals": "wald"},), _no_role, expected=_COLLINEAR
+    ),
     TwoStageLeastSquares: _classical(),
     ValidIVATE: _classical(binary=True),
     GENIUS: _classical(),
@@ -309,6 +324,13 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
+    OrdinalClassifier: Example(
+        _ordinal_data,
+        # Scikit-learn's data are separable: without a penalty that is refused.
+        ({"penalty": "elasticnet", "lam": 0.05, "l1_ratio": 0.5},),
+        _last_column,
+        expected=_BOUNDARIES,
+    ),
     PrestoClassifier: Example(
         partial(_ordinal_data, options={"lam": 0.01, "tol": 1e-11}),
         ({"lam": 0.01},),
