@@ -247,10 +247,11 @@ _TINY = {
         "check_fit2d_1feature",
     )
 }
-_BOUNDARIES = {
-    "check_classifiers_train": "decision_function has one column a boundary (K - 1), the linear "
-    "predictors of P(y <= k), not one a class"
-}
+_BOUNDARIES = dict.fromkeys(
+    ("check_classifiers_train", "check_classifiers_classes"),
+    "decision_function has one column a boundary (K - 1), the linear predictors of P(y <= k), not "
+    "one a class",
+)
 _LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
 _CANDIDATES = {
     "instrument": _LOGITS,

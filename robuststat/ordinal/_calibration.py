@@ -108,8 +108,10 @@ def calibration(
     >>> p = np.repeat([0.1, 0.3], 100)
     >>> event = np.repeat([1, 0, 1, 0], [12, 88, 28, 72])
     >>> found = calibration(p, event)
-    >>> found.table[["n", "predicted", "observed"]].values.tolist()
-    [[100.0, 0.1, 0.12], [100.0, 0.3, 0.28]]
+    >>> found.table[["n", "predicted", "observed", "conf_high"]].round(2)
+         n  predicted  observed  conf_high
+    0  100        0.1      0.12       0.20
+    1  100        0.3      0.28       0.38
     >>> round(found.ratio, 2)
     1.0
     """

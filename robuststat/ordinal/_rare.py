@@ -142,9 +142,9 @@ class RareEventClassifier(RareEventPredictions):
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
     >>> fit = RareEventClassifier().fit(x, [0, 0, 0, 0, 1, 1])
     >>> fit.separation_.kind, round(fit.coef_[0], 3)
-    ('complete', np.float64(1.208))
+    ('complete', np.float64(1.075))
     >>> fit.confint().loc["x0"].round(3).tolist()
-    [0.079, 5.214]
+    [-0.617, 2.766]
     """
 
     _parameter_checks: ClassVar[Mapping[str, Check]] = {
