@@ -29,7 +29,7 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
-from robuststat.ordinal import RareEventClassifier
+from robuststat.ordinal import OrdinalClassifier, PrestoClassifier, RareEventClassifier
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
@@ -165,6 +165,21 @@ def _classical(
     )
 
 
+def _ordinal_data(seed: int, options: Mapping[str, Any] | None = None) -> Bunch:
+    """Three ordered classes, the last one rare."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(400, 3)), columns=["x1", "x2", "x3"])
+    latent = frame["x1"] - 0.5 * frame["x2"] + rng.logistic(size=400)
+    frame["y"] = np.digitize(latent, [0.0, 2.5])
+    return Bunch(
+        frame=frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={},
+        options=dict(options or {}),
+    )
+
+
 def _no_role(role: str, X: Any, y: Any) -> Any:
     raise AssertionError(f"{role} is not an obligatory role.")
 
@@ -231,6 +246,10 @@ _TINY = {
         "check_estimators_nan_inf",
         "check_fit2d_1feature",
     )
+}
+_BOUNDARIES = {
+    "check_classifiers_train": "decision_function has one column a boundary (K - 1), the linear "
+    "predictors of P(y <= k), not one a class"
 }
 _LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
 _CANDIDATES = {
@@ -304,6 +323,20 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
+    OrdinalClassifier: Example(
+        _ordinal_data,
+        # Scikit-learn's data are separable: without a penalty that is refused.
+        ({"penalty": "elasticnet", "lam": 0.05, "l1_ratio": 0.5},),
+        _last_column,
+        expected=_BOUNDARIES,
+    ),
+    PrestoClassifier: Example(
+        partial(_ordinal_data, options={"lam": 0.01, "tol": 1e-11}),
+        ({"lam": 0.01},),
+        _last_column,
+        {"lam": "cv", "n_lambdas": 40, "lambda_min_ratio": 0.001},
+        expected=_BOUNDARIES,
+    ),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
         ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),

@@ -8,14 +8,30 @@ a positive coefficient moves probability towards higher classes. An offset is ad
 from __future__ import annotations
 
 from robuststat.ordinal._calibration import Calibration, calibration, plot_calibration
+from robuststat.ordinal._classifier import OrdinalClassifier
+from robuststat.ordinal._compare import anova
+from robuststat.ordinal._plot import plot_boundaries, plot_path
+from robuststat.ordinal._po_tests import ParallelTest, brant_test, po_test
+from robuststat.ordinal._presto import PrestoClassifier, presto_path
+from robuststat.ordinal._presto_path import PrestoPath
 from robuststat.ordinal._rare import RareEventClassifier
 from robuststat.ordinal._separation import SeparationError, SeparationWarning
 
 __all__ = [
     "Calibration",
+    "OrdinalClassifier",
+    "ParallelTest",
+    "PrestoClassifier",
+    "PrestoPath",
     "RareEventClassifier",
     "SeparationError",
     "SeparationWarning",
+    "anova",
+    "brant_test",
     "calibration",
+    "plot_boundaries",
     "plot_calibration",
+    "plot_path",
+    "po_test",
+    "presto_path",
 ]
