@@ -76,7 +76,7 @@ def load_health(*, as_frame: bool = True) -> Bunch:
         data : DataFrame of shape (5294, 6)
             The columns ``feature_names`` of ``frame``; only with ``as_frame=True``.
         target : Series or ndarray of shape (5294,)
-            ``health``; as an array the class numbers 0 (excellent) to 3 (poor).
+            ``health``; in an array the labels are text.
         <column> : ndarray of shape (5294,)
             Every column under its own name; only with ``as_frame=False``.
         feature_names : list of str
@@ -109,7 +109,7 @@ def load_health(*, as_frame: bool = True) -> Bunch:
     if as_frame:
         return Bunch(frame=frame, data=frame[info.feature_names], target=frame["health"], **info)
     columns = {str(column): frame[column].to_numpy() for column in frame}
-    return Bunch(target=frame["health"].cat.codes.to_numpy(), **columns, **info)
+    return Bunch(target=columns["health"], **columns, **info)
 
 
 def load_sentences(*, as_frame: bool = True, classes: int = 2) -> Bunch:

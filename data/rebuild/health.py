@@ -49,6 +49,7 @@ def build() -> bytes:
 
 
 def main() -> None:
+    """Read the options, rebuild, compare or write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the shipped file")
     parser.add_argument("--out", type=Path, help="where to write the file")
