@@ -163,8 +163,8 @@ pd.DataFrame(
 # %% [markdown]
 # An interval that holds zero means that these people cannot tell the two methods apart: with a few
 # dozen events that is the usual outcome, and the reason to prefer a method for how it behaves over
-# many data sets (below). A calibration slope below 1 means risks that are too extreme, a slope above
-# 1 risks that are too much alike: shrinking costs some of the spread.
+# many data sets (below). A calibration slope below 1 means risks that are too extreme, a slope
+# above 1 risks that are too much alike: shrinking costs some of the spread.
 
 # %%
 found = {
