@@ -48,7 +48,8 @@ class RareEventClassifier(RareEventPredictions):
         Share of events in the population, when cases were sampled more often than controls.
     correction : {"prior", "weighting"}, default="prior"
         What ``tau`` does: shift the intercept, or weight events by tau/ybar and others by
-        (1 - tau)/(1 - ybar) with a robust variance; the second is right also when the model is not.
+        (1 - tau)/(1 - ybar) with a robust variance. The second estimates the best approximation in
+        the population also when the model is wrong; it is for "ml" and "king_zeng" only.
     flic : {False, "flic", "flac"}, default=False
         Firth's probabilities are too high on average. "flic" estimates the intercept again;
         "flac" gives the pseudo-data behind the penalty a level of their own.

@@ -226,6 +226,12 @@ def check_combination(
         raise ParameterError(
             "correction='weighting' needs tau=, the share of events in the population."
         )
+    if correction == "weighting" and method in ("firth", "logf"):
+        raise ParameterError(
+            f"correction='weighting' does not go with method={method!r}: the penalty takes weights "
+            "for repetitions, and would see n * tau events instead of those in the sample. Use "
+            "correction='prior', or method='king_zeng' or 'ml'."
+        )
     if flic and method != "firth":
         raise ParameterError(f"flic={flic!r} corrects method='firth'; method is {method!r}.")
     if prior_df != 1.0 and method != "logf":

@@ -77,6 +77,7 @@ def test_predict_with_other_columns() -> None:
         ({"tau": 1.0}, r"tau must be None or a number in \(0"),
         ({"tau": 5}, "tau must be"),
         ({"correction": "weighting"}, "needs tau="),
+        ({"correction": "weighting", "tau": 0.1}, "does not go with method='firth'"),
         ({"flic": True}, "flic must be one of False, 'flic', 'flac'"),
         ({"flic": "flic", "method": "ml"}, "corrects method='firth'"),
         ({"prior_df": 0.0}, "prior_df must be"),
@@ -86,7 +87,7 @@ def test_predict_with_other_columns() -> None:
         ({"intervals": "profile", "method": "king_zeng"}, "maximises no likelihood"),
         ({"intervals": "profile", "vcov": "HC0"}, "do not go with a robust variance"),
         (
-            {"intervals": "profile", "tau": 0.1, "correction": "weighting"},
+            {"method": "ml", "intervals": "profile", "tau": 0.1, "correction": "weighting"},
             "do not go with a robust variance",
         ),
         ({"tol": 0.0}, "tol must be"),
