@@ -6,8 +6,8 @@ errors from the observed information, one thread. ``--peer`` is the size at whic
 OrderedModel (Newton, its fastest optimiser here) runs in the same process; the streamed rows are
 made chunk by chunk by a function, so that reading them costs what making them costs (printed).
 
-Yardstick: ``gram``, one ``X.T @ X`` of the covariates. ``cpu_seconds`` are those of the process, and
-``ratio`` is statsmodels' over ours in these: on a busy machine they mean more than the clock.
+Yardstick: ``gram``, one ``X.T @ X`` of the covariates. ``cpu_seconds`` are those of the process,
+and ``ratio`` is statsmodels' over ours in these: on a busy machine they mean more than the clock.
 """
 
 from __future__ import annotations

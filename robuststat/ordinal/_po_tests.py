@@ -289,7 +289,7 @@ class _Task:
         return ParallelTest(whole, df, p, table, coef, kind, self.rows.n_obs, n_crossing)
 
 
-class _Reading(BaseEstimator):  # type: ignore[misc]
+class _Reading(BaseEstimator):
     """Receives what the intake remembers of columns."""
 
 

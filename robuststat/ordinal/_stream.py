@@ -134,12 +134,19 @@ def _maximise(opened: Source, structure: Structure, options: ModelOptions) -> Ma
         info = likelihood_sums(layout, slabs, start)[2]
         reference = info * (opened.n_obs / slabs.n_rows)
         start = coarse.phi if coarse.convergence.converged else start
-        if not np.isfinite(_total(opened, structure, layout, start)[0]):
-            start = start_point(structure, opened.totals)
+    here = _total(opened, structure, layout, start)
+    if not np.isfinite(here[0]):
+        start = start_point(structure, opened.totals)
+        here = _total(opened, structure, layout, start)
     if reference is None:
-        reference = _total(opened, structure, layout, start)[2]
+        reference = here[2]
+
+    def sums(phi: Array) -> Any:
+        # A pass over the source is not repeated for the point it was just made at.
+        return here if np.array_equal(phi, start) else _total(opened, structure, layout, phi)
+
     maximum = maximise(
-        lambda phi: _total(opened, structure, layout, phi),
+        sums,
         start,
         tol=options.tol,
         max_iter=options.max_iter,
