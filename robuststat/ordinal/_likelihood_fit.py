@@ -14,6 +14,7 @@ from robuststat._core.errors import (
     ParameterError,
     warn,
 )
+from robuststat._core.glm import row_blocks
 from robuststat._core.linalg import collinear_columns
 from robuststat._core.types import Array, IntArray
 from robuststat._core.vcov import MeatAccumulator, meat, sandwich, small_sample
@@ -98,11 +99,24 @@ def column_moments(X: Array, weights: Array | None) -> tuple[Array, Array]:
     """Mean and standard deviation of columns; exactly zero for a column of one value."""
     if X.shape[1] == 0:
         return np.zeros(0), np.zeros(0)
-    rows = slice(None) if weights is None else weights > 0
-    centre = np.average(X, axis=0, weights=weights)
-    square = np.average(np.square(X - centre), axis=0, weights=weights)
-    same = X[rows].min(axis=0) == X[rows].max(axis=0)
-    return centre, np.where(same, 0.0, np.sqrt(square))
+    first = X[0] if weights is None else X[int(np.argmax(weights > 0))]
+    total = np.zeros((2, X.shape[1]))
+    mass, same = 0.0, np.ones(X.shape[1], dtype=bool)
+    for rows in row_blocks(*X.shape):
+        # Around one of the rows, so that a large mean does not eat the digits of the spread.
+        Z = X[rows] - first
+        if weights is None:
+            w, mass = np.ones(len(Z)), mass + len(Z)
+            same &= ~Z.any(axis=0)
+        else:
+            w, mass = weights[rows], mass + float(weights[rows].sum())
+            same &= ~Z[w > 0].any(axis=0)
+        total[0] += w @ Z
+        total[1] += np.einsum("i,ij,ij->j", w, Z, Z)
+    shift, square = total / mass
+    spread = np.sqrt(np.maximum(square - shift**2, 0.0))
+    # The unit of a column that does vary is a matter of rounding only.
+    return first + shift, np.where(same, 0.0, np.where(spread > 0.0, spread, 1.0))
 
 
 def slabs_of(rows: Rows, structure: Structure, layout: Layout | None = None) -> Slabs:
