@@ -12,7 +12,8 @@ from robuststat.ordinal._classifier import OrdinalClassifier
 from robuststat.ordinal._compare import anova
 from robuststat.ordinal._plot import plot_boundaries, plot_path
 from robuststat.ordinal._po_tests import ParallelTest, brant_test, po_test
-from robuststat.ordinal._presto import PrestoClassifier, presto_path
+from robuststat.ordinal._presto import PrestoClassifier
+from robuststat.ordinal._presto_function import presto_path
 from robuststat.ordinal._presto_path import PrestoPath
 from robuststat.ordinal._rare import RareEventClassifier
 from robuststat.ordinal._separation import SeparationError, SeparationWarning

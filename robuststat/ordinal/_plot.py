@@ -92,7 +92,13 @@ def plot_path(path: Any, *, ax: Any = None, max_labels: int = 7) -> Any:
 
 
 def plot_boundaries(
-    estimator: Any, X: Any, feature: str | int, *, n_points: int = 101, ax: Any = None
+    estimator: Any,
+    X: Any,
+    feature: str | int,
+    *,
+    n_points: int = 101,
+    scale: str = "probability",
+    ax: Any = None,
 ) -> Any:
     """Draw the cumulative probabilities of all boundaries along one covariate.
 
@@ -106,6 +112,9 @@ def plot_boundaries(
         Name of the column (data frame) or its position.
     n_points : int, default 101
         Points of each curve.
+    scale : {"probability", "link"}, default "probability"
+        P(y <= class), or its linear predictor, on which the boundaries of rare classes can be told
+        apart and a crossing is seen.
     ax : matplotlib Axes, optional
         Where to draw.
 
@@ -127,7 +136,12 @@ def plot_boundaries(
     'P(y <= class)'
     """
     rows, grid, label = _profile(X, feature, n_points)
-    cumulative = np.asarray(estimator.predict_cumulative(rows))
+    if scale not in ("probability", "link"):
+        raise ParameterError(f"scale must be 'probability' or 'link', got {scale!r}.")
+    on_link = scale == "link"
+    curves = estimator.decision_function(rows) if on_link else estimator.predict_cumulative(rows)
+    # With two classes the decision function has one dimension and the opposite sign.
+    cumulative = -np.asarray(curves)[:, None] if np.ndim(curves) == 1 else np.asarray(curves)
     if cumulative.shape[1] > len(_COLORS):
         raise ParameterError(
             f"There are {cumulative.shape[1]} boundaries; at most {len(_COLORS)} can be told apart."
@@ -136,8 +150,9 @@ def plot_boundaries(
     for k, c in enumerate(estimator.classes_[:-1]):
         ax.plot(grid, cumulative[:, k], color=_COLORS[k], linewidth=1.8, label=f"{c} or lower")
     ax.set_xlabel(label)
-    ax.set_ylabel("P(y <= class)")
-    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("Linear predictor of P(y <= class)" if on_link else "P(y <= class)")
+    if not on_link:
+        ax.set_ylim(-0.02, 1.02)
     _clean(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     ax.figure.tight_layout()

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.errors import DataError, ParameterError, warn
-from robuststat._core.params import (
-    Check,
-    in_range,
-    is_bool,
-    is_cv,
-    is_string,
-    one_of,
-    optional,
-)
 from robuststat._core.rng import check_rng
-from robuststat._core.types import Array
-from robuststat.ordinal._base import OrdinalEstimator, read_rows
-from robuststat.ordinal._links import LINKS
+from robuststat.ordinal._base import read_rows
 from robuststat.ordinal._predict import crossing_rows
 from robuststat.ordinal._presto_choice import (
     CRITERIA,
-    SCORINGS,
     choose,
     criterion,
     cross_validate,
 )
-from robuststat.ordinal._presto_data import Ready, make_ready
+from robuststat.ordinal._presto_data import Ready, make_ready, refuse_separation
 from robuststat.ordinal._presto_fit import fit_path, raw_fit, warn_convergence
 from robuststat.ordinal._presto_inference import (
     MAX_PARAMETERS,
@@ -41,23 +25,14 @@ from robuststat.ordinal._presto_inference import (
     bootstrapped,
     debiased,
 )
+from robuststat.ordinal._presto_methods import PrestoMethods
 from robuststat.ordinal._presto_options import PathOptions, given_lambdas
 from robuststat.ordinal._presto_path import PrestoPath, boundary_names, make_path
 from robuststat.ordinal._presto_result import Chosen, describe
 from robuststat.ordinal._presto_solve import Solution
-from robuststat.report import Summary
 
 
-def _is_penalty(value: Any) -> str | None:
-    if isinstance(value, str):
-        fine = value in ("cv", *CRITERIA)
-    else:
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        fine = number and 0.0 <= float(value) < np.inf
-    return None if fine else 'a finite number >= 0, or one of "cv", "aic", "bic", "ebic"'
-
-
-class PrestoClassifier(OrdinalEstimator):
+class PrestoClassifier(PrestoMethods):
     """Ordinal regression for a rare class that shrinks towards proportional odds (PRESTO).
 
     Use it when the last (or first) of several ordered classes is rare. Every boundary between
@@ -193,29 +168,6 @@ class PrestoClassifier(OrdinalEstimator):
     >>> fit.predict_proba(X).shape, bool(fit.kkt_ < 1e-8)
     ((600, 3), True)
     """
-
-    _parameter_checks: ClassVar[Mapping[str, Check]] = {
-        **OrdinalEstimator._parameter_checks,
-        "lam": _is_penalty,
-        "l1_ratio": in_range(0, 1),
-        "first_block_penalty": in_range(0, np.inf, closed="left"),
-        "link": one_of(*LINKS),
-        "crossing": one_of("box", "train", "allow"),
-        "box_margin": in_range(0, np.inf, closed="left"),
-        "formula": optional(is_string),
-        "n_lambdas": in_range(1, 10_000, integer=True),
-        "lambda_min_ratio": in_range(0, 1, closed="neither"),
-        "cv": is_cv,
-        "scoring": one_of(*SCORINGS),
-        "selection": one_of("min", "1se"),
-        "standardize": is_bool,
-        "inference": one_of("debiased", "bootstrap", "none"),
-        "vcov": optional(one_of("hessian", "HC0", "CR0")),
-        "n_boot": in_range(2, np.inf, closed="left", integer=True),
-        "tol": in_range(0, 1, closed="neither"),
-        "max_iter": in_range(1, np.inf, closed="left", integer=True),
-        "n_jobs": optional(in_range(-64, 4096, integer=True)),
-    }
 
     def __init__(
         self,
@@ -372,6 +324,7 @@ class PrestoClassifier(OrdinalEstimator):
         else:
             lambdas = ready.grid(self._path_options())
         fits = fit_path(ready.problem, ready.recipe, ready.null, lambdas)
+        refuse_separation(ready, fits)
         position = 0
         if self.lam == "cv":
             found = cross_validate(
@@ -426,8 +379,9 @@ class PrestoClassifier(OrdinalEstimator):
             return debiased(ready.problem, solution, kind, ready.clusters)
         except DataError as error:
             warn(
-                f"No standard errors: {error} Some columns are linear combinations of others; the "
-                "penalised fit stands. Set inference='none', or leave columns out."
+                f"No standard errors: {error} Columns are linear combinations of others, or nearly "
+                "tell the classes apart; the penalised fit stands. Set inference='none', or leave "
+                "columns out."
             )
             return None
 
@@ -470,142 +424,3 @@ class PrestoClassifier(OrdinalEstimator):
                 intercept_std_error=se[:q],
                 coef_std_error=se[q:].reshape(q, p),
             )
-
-    def _has_inference(self) -> bool:
-        check_is_fitted(self, "result_")
-        return bool(self.result_.vcov_type != "none")
-
-    def _boundary_inference(self, k: int) -> tuple[Array, Array]:
-        self._need_inference()
-        q, p = self.coef_.shape
-        places = np.concatenate([[k], q + k * p + np.arange(p)])
-        vcov = np.asarray(self.result_.vcov)[np.ix_(places, places)]
-        return np.asarray(self.result_.estimate)[places], vcov
-
-    def _need_inference(self) -> None:
-        if not self._has_inference():
-            raise ParameterError(
-                "This fit has no standard errors. Fit with inference='debiased' or 'bootstrap'."
-            )
-
-    def summary(self, level: float = 0.95, **options: Any) -> Summary:
-        """Readable account of the fit: outcome, penalty, PRESTO slopes, intervals, certificate."""
-        text: Summary = super().summary(level=level, **options)
-        if self._has_inference():
-            return text
-        return Summary(
-            **{name: getattr(text, name) for name in Summary.__dataclass_fields__}
-            | {"columns": text.columns[:1], "stars": False}
-        )
-
-    def tidy(
-        self, conf_int: bool = True, level: float = 0.95, exponentiate: bool = False
-    ) -> pd.DataFrame:
-        """One row a threshold or slope; see :meth:`InferenceResult.tidy`.
-
-        Without inference the columns about uncertainty are missing values.
-        """
-        frame = super().tidy(conf_int=conf_int, level=level, exponentiate=exponentiate)
-        if not self._has_inference():
-            unknown = ["std_error", "statistic", "p_value", "conf_low", "conf_high"]
-            frame[[name for name in unknown if name in frame]] = np.nan
-        return frame
-
-    def confint(self, level: float = 0.95, kind: Any = "pointwise") -> pd.DataFrame:
-        """Confidence intervals; see :meth:`InferenceResult.confint`."""
-        self._need_inference()
-        return super().confint(level=level, kind=kind)
-
-    def odds_ratios(self) -> pd.DataFrame:
-        """Ratios of the odds of a higher class per unit of a feature, exp(coef_).
-
-        Returns
-        -------
-        DataFrame
-            One row a feature, one column a boundary; penalised estimates.
-        """
-        check_is_fitted(self, "result_")
-        if self.link != "logit":
-            raise ParameterError(f"Odds ratios belong to link='logit'; this fit has {self.link!r}.")
-        names = list(self.design_.names)
-        return pd.DataFrame(
-            np.exp(self.coef_.T), index=names, columns=boundary_names(self.classes_)
-        )
-
-    def plot_path(self, **options: Any) -> Any:
-        """Draw the path of penalties that were tried; see :func:`robuststat.ordinal.plot_path`."""
-        check_is_fitted(self, "result_")
-        return self.path_.plot(**options)
-
-
-def presto_path(
-    X: Any,
-    y: Any = None,
-    *,
-    offset: Any = None,
-    sample_weight: Any = None,
-    **options: Any,
-) -> PrestoPath:
-    """PRESTO at a whole grid of penalties, without choosing one.
-
-    Parameters
-    ----------
-    X : array, sparse matrix or frame of shape (n, p)
-        Covariates.
-    y : array of shape (n,), str, or array of shape (n, K)
-        Ordered classes, a column name, or counts of each class.
-    offset, sample_weight : array of shape (n,) or str, optional
-        As for :meth:`PrestoClassifier.fit`.
-    **options
-        Options of :class:`PrestoClassifier` that concern the fit or the grid, such as
-        ``n_lambdas``, ``lambdas``, ``l1_ratio``, ``crossing``, ``categories``.
-
-    Returns
-    -------
-    PrestoPath
-        Coefficients, log-likelihood, certificate at every penalty, and the order in which features
-        leave proportional odds.
-
-    Raises
-    ------
-    ParameterError
-        For unknown options and those that choose a penalty.
-    DataError
-        As for :meth:`PrestoClassifier.fit`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from robuststat import presto_path
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(300, 2))
-    >>> y = np.digitize(X[:, 0] + rng.logistic(size=300), [0.0, 2.0])
-    >>> path = presto_path(X, y, n_lambdas=10)
-    >>> path.coefs.shape, bool(path.kkt.max() < 1e-8)
-    ((10, 2, 2), True)
-    """
-    useless = {"lam", "cv", "scoring", "selection", "inference", "vcov", "n_boot", "on_crossing"}
-    useless |= {"random_state", "n_jobs", "rare_class"}
-    known = set(PrestoClassifier().get_params()) - useless
-    wrong = [name for name in options if name not in known]
-    if wrong:
-        raise ParameterError(
-            f"presto_path has no option {wrong[0]!r}. It takes {', '.join(sorted(known))}."
-        )
-    estimator = PrestoClassifier(**options)
-    estimator._check_parameters()
-    data = read_rows(
-        estimator,
-        X,
-        y,
-        formula=estimator.formula,
-        sample_weight=sample_weight,
-        offset=offset,
-        missing=estimator.missing,
-    )
-    response = estimator._read_response(data)
-    path_options = estimator._path_options()
-    ready = make_ready(data, response, path_options)
-    fits = fit_path(ready.problem, ready.recipe, ready.null, ready.grid(path_options))
-    warn_convergence(fits, estimator.tol)
-    return make_path(ready.problem, fits, response.classes, data.names)

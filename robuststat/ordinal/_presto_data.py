@@ -27,6 +27,10 @@ from robuststat.ordinal._presto_options import (
 from robuststat.ordinal._presto_problem import Problem
 from robuststat.ordinal._presto_solve import Solution
 from robuststat.ordinal._response import Response
+from robuststat.ordinal._separation import SeparationError, ordinal_separation
+
+# Slopes per standard deviation below this are no sign of separation.
+_FINITE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +135,45 @@ def make_ready(data: RoleData, response: Response, options: PathOptions) -> Read
         clusters=clusters,
         constant=constant,
     )
+
+
+def refuse_separation(ready: Ready, fits: list[Solution]) -> None:
+    """Refuse unpenalised slopes that have no finite estimate, naming their columns.
+
+    Parameters
+    ----------
+    ready : Ready
+        Data and options.
+    fits : list of Solution
+        Fits; only unpenalised slopes that are large, or did not settle, are looked at.
+
+    Raises
+    ------
+    SeparationError
+        When a linear programme finds that the classes are separated.
+    """
+    columns, usable = ready.problem.columns, ready.problem.columns.usable
+    # Without standardisation the half range stands for the standard deviation.
+    spread = 0.5 * (columns.high - columns.low)
+    for fit in fits:
+        free = (ready.recipe.factors * fit.lam == 0.0) & usable
+        J = np.flatnonzero(free.any(axis=0))
+        large = np.abs(fit.beta[:, J] * (1.0 if ready.recipe.standardize else spread[J]))
+        settled = fit.kkt <= max(10.0 * ready.recipe.tol, 1e-9)
+        if J.size == 0 or (settled and large.max() < _FINITE):
+            continue
+        part: Any = ready.rows.X[:, J]
+        found = ordinal_separation(
+            part.toarray() if hasattr(part, "toarray") else part,
+            ready.rows.codes,
+            ready.response.n_classes,
+            # Differences that are penalised cannot diverge: these columns move all boundaries.
+            parallel=~free[1:, J].all(axis=0),
+            weights=ready.rows.weights,
+            names=[ready.recipe.names[j] for j in J],
+        )
+        if found.found:
+            raise SeparationError(
+                f"{found.words()} Use a positive lam and first_block_penalty, or "
+                "RareEventClassifier(method='firth') for one class against the rest."
+            )

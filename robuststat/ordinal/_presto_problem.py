@@ -316,4 +316,5 @@ def outer_rows(problem: Problem, rows: Array) -> Array:
 
 def reverse_sum(values: Array, axis: int) -> Array:
     """Sum over boundaries l >= k: what a derivative in beta is in psi."""
-    return np.flip(np.cumsum(np.flip(values, axis), axis), axis)
+    backwards = (slice(None),) * axis + (slice(None, None, -1),)
+    return np.asarray(values[backwards].cumsum(axis)[backwards])

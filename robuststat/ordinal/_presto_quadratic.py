@@ -217,8 +217,6 @@ def _minimise(A: Array, b: Array, l1: Array, start: Array, tol: float) -> Array:
         found = active_set(A, b, l1, start, tol)
         if found is not None:
             return found
-    from robuststat.kernels.ordinal import lasso_descent
-
     x = start.copy()
     # Coordinates without curvature are constant columns, which stay at zero.
     dead = np.diag(A) <= 0.0
@@ -227,8 +225,34 @@ def _minimise(A: Array, b: Array, l1: Array, start: Array, tol: float) -> Array:
         keep = ~dead
         x[keep] = _minimise(A[np.ix_(keep, keep)], b[keep], l1[keep], start[keep], tol)
         return x
-    lasso_descent(np.ascontiguousarray(A), b, l1, x, tol, 100_000)
-    return _polished(A, b, l1, x)
+    return _descend(A, b, l1, x, tol)
+
+
+def _descend(A: Array, b: Array, l1: Array, x: Array, tol: float) -> Array:
+    """Coordinate descent on the coordinates that may move, then an exact solve of those that did.
+
+    Descent only has to find the signs: it starts loosely, and is tightened while the exact solve
+    changes a sign or leaves a violation.
+    """
+    from robuststat.kernels.ordinal import lasso_descent
+
+    slope = b + A @ x
+    level = 0.01 * float(np.abs(slope).max() + l1.max())
+    inside = (x != 0.0) | (np.abs(slope) > 0.7 * l1)
+    while True:
+        kept = np.flatnonzero(inside)
+        sub, start = np.ascontiguousarray(A[np.ix_(kept, kept)]), x[kept].copy()
+        # A coordinate outside the set is zero, so that it does not enter the linear term.
+        lasso_descent(sub, b[kept], l1[kept], start, level, 10_000)
+        x = np.zeros_like(x)
+        x[kept] = start
+        x = _polished(A, b, l1, x)
+        slope = b + A @ x
+        excess = np.where(x != 0.0, np.abs(slope + l1 * np.sign(x)), np.abs(slope) - l1)
+        if float(excess.max()) <= tol or level < 0.1 * tol:
+            return x
+        inside |= (np.abs(slope) > 0.7 * l1) | (x != 0.0)
+        level *= 0.01
 
 
 def _polished(A: Array, b: Array, l1: Array, x: Array) -> Array:

@@ -439,6 +439,11 @@ def test_plots_draw_what_they_say():
     drawn = np.array([line.get_ydata() for line in bounds.lines])
     assert drawn.shape == (3, 101)
     assert (np.diff(drawn, axis=0) > 0).all()
+    steep = plot_boundaries(est, X, 0, scale="link")
+    slope = steep.lines[1].get_ydata()[-1] - steep.lines[1].get_ydata()[0]
+    assert slope == pytest.approx(-est.coef_[1, 0] * np.ptp(X[:, 0]))
+    with pytest.raises(ValueError, match="scale must be"):
+        plot_boundaries(est, X, 0, scale="odds")
     frame = pd.DataFrame(X, columns=list("abcd"))
     named = fit(frame, y)
     assert plot_boundaries(named, frame, "b").get_xlabel() == "b"

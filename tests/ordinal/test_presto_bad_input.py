@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from robuststat import CollinearityError, DataError, ParameterError, PrestoClassifier
+from robuststat.ordinal import SeparationError
 from robuststat.ordinal._response import read_response
 
 RNG = np.random.default_rng(0)
@@ -171,6 +172,16 @@ def test_collinear_columns():
         est = fit(twice)
     assert est.kkt_ < 1e-8
     assert est.tidy()["std_error"].isna().all()
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_separation_is_named_instead_of_huge_coefficients(standardize):
+    split = np.column_stack([X, np.where(Y == 2, 1.0, 0.0) + 0.1 * X[:, 1]])
+    with pytest.raises(SeparationError, match=r"x3[\s\S]*positive lam"):
+        fit(split, lam=0.0, crossing="allow", standardize=standardize)
+    with pytest.raises(SeparationError, match="x3"):
+        fit(10.0 * np.column_stack([X, Y + 0.1 * X[:, 1]]), first_block_penalty=0.0)
+    assert np.abs(fit(split, lam=0.001, inference="none").coef_).max() < 100
 
 
 def test_too_many_parameters_for_variances(monkeypatch):
