@@ -247,10 +247,11 @@ _TINY = {
         "check_fit2d_1feature",
     )
 }
-_BOUNDARIES = {
-    "check_classifiers_train": "decision_function has one column a boundary (K - 1), the linear "
-    "predictors of P(y <= k), not one a class"
-}
+_BOUNDARIES = dict.fromkeys(
+    ("check_classifiers_train", "check_classifiers_classes"),
+    "decision_function has one column a boundary (K - 1), the linear predictors of P(y <= k), not "
+    "one a class",
+)
 _LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
 _CANDIDATES = {
     "instrument": _LOGITS,
@@ -328,7 +329,12 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         # Scikit-learn's data are separable: without a penalty that is refused.
         ({"penalty": "elasticnet", "lam": 0.05, "l1_ratio": 0.5},),
         _last_column,
-        expected=_BOUNDARIES,
+        expected=_BOUNDARIES
+        | {
+            "check_classifiers_classes": _BOUNDARIES["check_classifiers_train"],
+            _EQUIVALENCE: "it has 15 rows and 30 columns: the penalised optimum exists, its "
+            "standard errors do not; check_weights_duplicate_rows tests the same property",
+        },
     ),
     PrestoClassifier: Example(
         partial(_ordinal_data, options={"lam": 0.01, "tol": 1e-11}),

@@ -129,13 +129,15 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
 
     def _read_response(self, data: RoleData) -> Response:
         refuse = getattr(self, "_refuse_unordered", None)
+        # Columns of an array have no names of their own: their classes are 1, 2, ..., K.
+        unnamed = tuple(f"y{j + 1}" for j in range(len(data.outcomes)))
         return read_response(
             data.y,
             weights=data.weights,
             categories=getattr(self, "categories", None),
             drop_empty=getattr(self, "drop_empty", False),
             name=data.outcome,
-            columns=data.outcomes,
+            columns=() if data.outcomes == unnamed else data.outcomes,
             refuse_unordered=refuse,
         )
 
@@ -210,7 +212,8 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
 
     def predict(self, X: Any, offset: Any = None) -> Any:
         """Most probable class of each row, of shape (n,)."""
-        return self.classes_[self.predict_proba(X, offset).argmax(axis=1)]
+        numbers = self.predict_proba(X, offset).argmax(axis=1)
+        return self.classes_[numbers]
 
     def predict_median(self, X: Any, offset: Any = None) -> Any:
         """Lowest class whose cumulative probability reaches one half, of shape (n,)."""

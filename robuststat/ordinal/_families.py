@@ -147,8 +147,8 @@ def _one_sided(link: Link, d: Array, lower_side: bool) -> tuple[Array, Array, Ar
 
 def _cumulative(link: Link, code: int, last: int, D: Array) -> RowTerms:
     if code == 0 or code == last:
-        value, slope, info = _one_sided(link, D[0], code == 0)
-        return RowTerms(value, [slope], {(0, 0): info})
+        value, slope, bend = _one_sided(link, D[0], code == 0)
+        return RowTerms(value, [slope], {(0, 0): bend})
     low, high = D[0], D[1]
     if link.name != "logit":
         terms = interval_terms(link, high, low)

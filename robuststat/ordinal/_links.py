@@ -80,7 +80,10 @@ def log1mexp(x: Array) -> Array:
     """log(1 - exp(-x)) for x > 0; -inf for x <= 0."""
     positive = np.maximum(x, 1e-300)
     small = np.log(-np.expm1(-positive))
-    value = np.where(positive > 0.6931471805599453, np.log1p(-np.exp(-positive)), small)
+    # For large x, where 1 - exp(-x) rounds to one, its logarithm is that of log1p.
+    with np.errstate(divide="ignore"):
+        large = np.log1p(-np.exp(-positive))
+    value = np.where(positive > 0.6931471805599453, large, small)
     return np.where(x > 0, value, -np.inf)
 
 

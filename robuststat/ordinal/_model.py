@@ -122,7 +122,7 @@ class ModelFit:
         """Free parameters; with a penalty those that are not zero."""
         if not self.options.penalised:
             return self.structure.layout.n_params
-        t = self.structure.layout.J.shape[1]
+        t = int(self.structure.layout.J.shape[1])
         return t + int(np.count_nonzero(self.phi[t:]))
 
     @property
@@ -369,7 +369,7 @@ def fit_model(rows: Rows, classes: Any, names: tuple[str, ...], options: ModelOp
         kkt,
         rows.n_obs,
         n_crossing,
-        np.bincount(rows.codes, weights=rows.counts, minlength=K),
+        np.bincount(rows.codes, weights=rows.counts, minlength=K).astype(float),
         fit.maximum.convergence.converged,
         fit.maximum.convergence.n_iter,
     )

@@ -86,6 +86,11 @@ class OrdinalMethods(OrdinalEstimator):
             return super()._cumulative(eta)
         return np.cumsum(self._probabilities(eta), axis=1)[:, :-1]
 
+    def predict(self, X: Any, offset: Any = None) -> Any:
+        """Most probable class of each row, of shape (n,)."""
+        check_is_fitted(self, "result_")
+        return super().predict(X, offset)
+
     def predict_rare(
         self, X: Any, return_ci: bool = False, level: float = 0.95, offset: Any = None
     ) -> Any:
@@ -209,9 +214,9 @@ class OrdinalMethods(OrdinalEstimator):
         result = self.result_
         unique = len(set(result.names)) == len(result.names)
         written = [spec] if isinstance(spec, str) else spec
-        if not unique or not isinstance(written, list | tuple | Mapping | pd.Series):
+        if not unique or not isinstance(written, list | tuple | Mapping):
             return result
-        text = " ".join(str(v) for v in (written.keys() if hasattr(written, "keys") else written))
+        text = " ".join(str(v) for v in written)
         with_block = any(f"{block}:" in text for block in set(result.component or ()))
         return result if with_block else replace(result, component=None)
 
@@ -301,7 +306,7 @@ class OrdinalMethods(OrdinalEstimator):
             offset=_plain_offset(offset),
         )
 
-    def confint(  # type: ignore[override]
+    def confint(
         self,
         level: float = 0.95,
         kind: Literal["pointwise", "simultaneous"] = "pointwise",
@@ -342,6 +347,7 @@ class OrdinalMethods(OrdinalEstimator):
         if X is None:
             raise ParameterError("method='profile' needs X and y of fit again: pass X=, y=.")
         check_level(level)
+        self._model.refuse_ratio_tests()
         rows = self._same_rows(X, y, roles)
         limits = profile_intervals(self._model, rows, level)
         index = pd.Index(self.result_.labels, name="term")

@@ -84,7 +84,7 @@ def maximise(sums: Sums, start: Array, *, tol: float = 1e-8, max_iter: int = 100
     length, size = np.inf, np.inf
     for iteration in range(1, max_iter + 1):
         step = ascent_step(gradient, info)
-        length = float(np.sqrt(max(gradient @ step, 0.0)))
+        length = float(np.sqrt(max(float(gradient @ step), 0.0)))
         size = float(np.abs(step).max(initial=0.0))
         # Sums of this size cannot tell a smaller gain from rounding.
         slack = 1e-13 * (1.0 + abs(loglik))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import expit
+from sklearn.base import BaseEstimator
 
 from robuststat._core.data import RoleData
 from robuststat._core.errors import ParameterError
@@ -56,6 +57,16 @@ class ParallelTest:
         "brant", "lr" or "score".
     n_obs, n_crossing : int
         Units; rows in which boundaries of the unrestricted model cross.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from robuststat import po_test
+    >>> x = np.tile([0.0, 1.0, 2.0], 60)
+    >>> y = np.repeat([0, 1, 2], 60)
+    >>> found = po_test(x[:, None], y, kind="lr")
+    >>> found.df, round(found.p_value, 2)
+    (1, 1.0)
     """
 
     statistic: float
@@ -278,7 +289,7 @@ class _Task:
         return ParallelTest(whole, df, p, table, coef, kind, self.rows.n_obs, n_crossing)
 
 
-class _Reading:
+class _Reading(BaseEstimator):  # type: ignore[misc]
     """Receives what the intake remembers of columns."""
 
 

@@ -45,14 +45,7 @@ class _Line:
 
 
 def profile_intervals(model: ModelFit, rows: Rows, level: float) -> Array:
-    """Limits (k, 2) of every shown parameter, infinite where the profile does not fall far enough.
-
-    Raises
-    ------
-    ParameterError
-        When the likelihood of the fit is not one of independent units.
-    """
-    model.refuse_ratio_tests()
+    """Limits (k, 2) of every shown parameter, infinite where a profile does not fall enough."""
     structure = model.structure
     slabs = slabs_of(rows, structure)
     z = float(norm.ppf(0.5 + level / 2.0))

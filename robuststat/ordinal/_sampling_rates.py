@@ -52,7 +52,7 @@ def population_shares(tau: Any, classes: Any) -> Array:
         raise ParameterError(
             f"The shares in tau must add up to 1; they add up to {shares.sum():g}."
         )
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def refuse_prior(family: Family, n_classes: int, threshold: str) -> None:
@@ -75,7 +75,7 @@ def refuse_prior(family: Family, n_classes: int, threshold: str) -> None:
 
 def class_factors(totals: Array, shares: Array) -> Array:
     """Weight tau_k / s_k of the rows of each class."""
-    return shares / (totals / totals.sum())
+    return np.asarray(shares / (totals / totals.sum()))
 
 
 def threshold_shift(totals: Array, shares: Array) -> Array:
@@ -90,7 +90,7 @@ def centred_scores(psi: Array, codes: IntArray, counts: Array | None) -> Array:
     n_classes = size.size
     total = np.zeros((n_classes, psi.shape[1]))
     np.add.at(total, codes, psi if counts is None else psi * counts[:, None])
-    return psi - (total / size[:, None])[codes]
+    return np.asarray(psi - (total / size[:, None])[codes])
 
 
 def shifted_scores(

@@ -53,7 +53,8 @@ class Layout:
     @property
     def n_params(self) -> int:
         """Number of free parameters."""
-        return self.J.shape[1] + self.common.size + self.q * self.varying.size + self.scale.size
+        size = self.common.size + self.q * self.varying.size + self.scale.size
+        return int(self.J.shape[1] + size)
 
     def split(self, phi: Array) -> tuple[Array, Array, Array, Array]:
         """Thresholds (q,), beta (p_c,), B (q, p_v) and zeta (s,)."""

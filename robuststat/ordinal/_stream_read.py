@@ -248,8 +248,8 @@ def read_source(estimator: Any, source: Any, y: str | None, roles: dict[str, Any
         raise DataError("No chunk of the source has a complete row.")
     reader = replace(reader, design=data.design)
     shift = data.X.mean(axis=0)
-    scans = list(chunks.map(_scan, repeat((reader, shift))))
-    return _join(scans, chunks, reader, data, shift)
+    known = list(chunks.map(_scan, repeat((reader, shift))))
+    return _join(known, chunks, reader, data, shift)
 
 
 def _bind(scans: Iterator[Scan], formula: str, available: tuple[str, ...]) -> Design | None:
