@@ -48,6 +48,14 @@ class Calibration:
         Mean squared error and mean negative log-likelihood.
     level : float
         Level of the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from robuststat import calibration
+    >>> found = calibration(np.full(50, 0.1), np.repeat([1, 0], [8, 42]))
+    >>> round(found.ratio, 2), [round(limit, 2) for limit in found.ratio_interval]
+    (1.6, [0.72, 2.91])
     """
 
     table: pd.DataFrame
