@@ -42,12 +42,17 @@ _EXPORTS: dict[str, str] = {
     "LinearIRM": "robuststat.invariance",
     "NonlinearICP": "robuststat.invariance",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
+    "OrdinalClassifier": "robuststat.ordinal",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
     "PlausiblyExogenousIV": "robuststat.iv",
+    "PrestoClassifier": "robuststat.ordinal",
+    "RareEventClassifier": "robuststat.ordinal",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
+    "SeparationError": "robuststat.ordinal",
+    "SeparationWarning": "robuststat.ordinal",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
     "StabilizedRegression": "robuststat.invariance",
@@ -58,6 +63,8 @@ _EXPORTS: dict[str, str] = {
     "WaldTest": "robuststat.result",
     "WeakHeteroscedasticityWarning": "robuststat.iv",
     "aggregate_units": "robuststat.surrogate",
+    "brant_test": "robuststat.ordinal",
+    "calibration": "robuststat.ordinal",
     "chow_test": "robuststat.invariance",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
@@ -68,12 +75,15 @@ _EXPORTS: dict[str, str] = {
     "hsic_test": "robuststat.invariance",
     "invariance_power": "robuststat.invariance",
     "invariance_sample_size": "robuststat.invariance",
+    "plot_calibration": "robuststat.ordinal",
+    "po_test": "robuststat.ordinal",
     "population_gap": "robuststat.invariance",
     "predictive_chow_test": "robuststat.invariance",
+    "presto_path": "robuststat.ordinal",
     "residual_invariance_test": "robuststat.invariance",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "invariance", "iv", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "invariance", "iv", "ordinal", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

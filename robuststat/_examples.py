@@ -42,6 +42,7 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
+from robuststat.ordinal import OrdinalClassifier, PrestoClassifier, RareEventClassifier
 from robuststat.simulation import (
     make_invalid_iv,
     make_invariant_sem,
@@ -143,6 +144,14 @@ def _instrument_data(seed: int, n_instruments: int, options: Mapping[str, Any]) 
     )
 
 
+def _rare_event_data(seed: int) -> Bunch:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(400, 2)), columns=["x1", "x2"])
+    chance = 1.0 / (1.0 + np.exp(2.0 - frame["x1"]))
+    frame["y"] = (rng.random(400) < chance).astype(float)
+    return Bunch(frame=frame, covariates=["x1", "x2"], outcome="y", roles={}, options={})
+
+
 def _instruments_that_work(n_instruments: int, binary: bool, role: str, X: Any, y: Any) -> Any:
     n = X.shape[0]
     draws = np.random.default_rng(0).normal(size=(n, 4))
@@ -181,9 +190,28 @@ def _invariance_data(seed: int, options: Mapping[str, Any] | None = None) -> Bun
     )
 
 
+def _ordinal_data(seed: int, options: Mapping[str, Any] | None = None) -> Bunch:
+    """Three ordered classes, the last one rare."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(400, 3)), columns=["x1", "x2", "x3"])
+    latent = frame["x1"] - 0.5 * frame["x2"] + rng.logistic(size=400)
+    frame["y"] = np.digitize(latent, [0.0, 2.5])
+    return Bunch(
+        frame=frame,
+        covariates=["x1", "x2", "x3"],
+        outcome="y",
+        roles={},
+        options=dict(options or {}),
+    )
+
+
 def _alternating(role: str, X: Any, y: Any) -> Any:
     """Environments of about equal size, whatever the rows."""
     return np.arange(X.shape[0]) % 2
+
+
+def _no_role(role: str, X: Any, y: Any) -> Any:
+    raise AssertionError(f"{role} is not an obligatory role.")
 
 
 def _last_column(role: str, X: Any, y: Any) -> Any:
@@ -249,6 +277,11 @@ _TINY = {
         "check_fit2d_1feature",
     )
 }
+_BOUNDARIES = dict.fromkeys(
+    ("check_classifiers_train", "check_classifiers_classes"),
+    "decision_function has one column a boundary (K - 1), the linear predictors of P(y <= k), not "
+    "one a class",
+)
 _LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
 _CANDIDATES = {
     "instrument": _LOGITS,
@@ -292,6 +325,9 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
         _TINY | {_EQUIVALENCE: _FOLDS},
     ),
+    RareEventClassifier: Example(
+        _rare_event_data, ({"intervals": "wald"},), _no_role, expected=_COLLINEAR
+    ),
     TwoStageLeastSquares: _classical(),
     ValidIVATE: _classical(binary=True),
     GENIUS: _classical(),
@@ -318,6 +354,25 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
+    OrdinalClassifier: Example(
+        _ordinal_data,
+        # Scikit-learn's data are separable: without a penalty that is refused.
+        ({"penalty": "elasticnet", "lam": 0.05, "l1_ratio": 0.5},),
+        _last_column,
+        expected=_BOUNDARIES
+        | {
+            "check_classifiers_classes": _BOUNDARIES["check_classifiers_train"],
+            _EQUIVALENCE: "it has 15 rows and 30 columns: the penalised optimum exists, its "
+            "standard errors do not; check_weights_duplicate_rows tests the same property",
+        },
+    ),
+    PrestoClassifier: Example(
+        partial(_ordinal_data, options={"lam": 0.01, "tol": 1e-11}),
+        ({"lam": 0.01},),
+        _last_column,
+        {"lam": "cv", "n_lambdas": 40, "lambda_min_ratio": 0.001},
+        expected=_BOUNDARIES,
+    ),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
         ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),

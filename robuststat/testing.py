@@ -48,7 +48,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
     -------
     type
         Missing roles are invented from X; two numeric classes other than 0 and 1 are accepted,
-        because scikit-learn's data use 1 and 2.
+        because scikit-learn's data use 1 and 2, and ordered classes may be text.
 
     Examples
     --------
@@ -68,6 +68,9 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
             return invention_of(cls)(role, X, y)
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
+            return None
+
+        def _refuse_unordered(self, name: str, values: list[Any]) -> None:
             return None
 
         def __sklearn_tags__(self) -> Any:

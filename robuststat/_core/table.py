@@ -85,7 +85,8 @@ class Table:
             if plain or str(native.dtype) == "str":
                 return native
         if dtype in (nw.Categorical, nw.Enum):
-            return pd.Series(pd.Categorical(column.to_list(), categories=_levels(column)))
+            levels, ordered = _levels(column), _is_ordered(column)
+            return pd.Series(pd.Categorical(column.to_list(), categories=levels, ordered=ordered))
         if dtype == nw.String:
             return pd.Series(column.to_list(), dtype="str")
         missing = column.is_null().to_numpy().astype(bool)
@@ -116,6 +117,13 @@ class Table:
         """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)
         return pd.DataFrame({name: self.series(name) for name in names}, index=index)
+
+
+def _is_ordered(column: nw.Series[Any]) -> bool:
+    """Whether the order of the categories was declared."""
+    native = column.to_native()
+    arrow = bool(getattr(getattr(native, "type", None), "ordered", False))
+    return isinstance(column.dtype, nw.Enum) or arrow
 
 
 def _levels(column: nw.Series[Any]) -> list[Any]:

@@ -28,8 +28,16 @@ def _warm_subsets() -> None:
     )
 
 
+def _warm_ordinal() -> None:
+    ordinal = importlib.import_module("robuststat.kernels.ordinal")
+    starts = np.array([0, 1, 2], dtype=np.int64)
+    one, two = np.ones(2), np.zeros((1, 2))
+    ordinal.logit_rows(np.ones((2, 2)), starts, one, one, two, two.copy(), np.zeros((5, 2)))
+    ordinal.lasso_descent(np.eye(2), one, one, np.zeros(2), 1e-9, 10)
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
-_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_subsets)
+_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_subsets, _warm_ordinal)
 
 
 def warmup() -> None:

@@ -11,6 +11,7 @@ from robuststat.simulation._iv import make_invalid_iv, make_weak_iv
 from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
 from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
+from robuststat.simulation._ordinal import make_ordinal, make_presto, make_rare_events
 from robuststat.simulation._surrogate import (
     make_predicted_covariate,
     make_surrogate_linear,
@@ -28,7 +29,10 @@ __all__ = [
     "make_invalid_iv",
     "make_invariant_sem",
     "make_many_iv",
+    "make_ordinal",
     "make_predicted_covariate",
+    "make_presto",
+    "make_rare_events",
     "make_surrogate_linear",
     "make_surrogate_logit",
     "make_surrogate_poisson",
