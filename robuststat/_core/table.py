@@ -220,3 +220,28 @@ def to_flag(values: Any, name: str) -> Array:
             f"({bad.size} such values)."
         )
     return flag
+
+
+def rows_frame(X: Any) -> tuple[Table | None, pd.DataFrame]:
+    """Rows as a new pandas frame, to which columns can be added.
+
+    Parameters
+    ----------
+    X : array or frame
+        Any container that ``as_table`` knows, or an array of shape (n, p).
+
+    Returns
+    -------
+    table : Table or None
+        None for an array.
+    frame : DataFrame
+        The columns of ``X`` (x0, x1, ... for an array) with its index.
+    """
+    table = as_table(X)
+    if table is None:
+        array = np.asarray(X, dtype=np.float64)
+        return None, pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
+    frame = table.pandas(table.names)
+    if isinstance(X, pd.DataFrame):
+        frame.index = X.index
+    return table, frame

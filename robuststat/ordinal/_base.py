@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from scipy import sparse, stats
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +18,7 @@ from robuststat._core.design import ArrayDesign, new_design_matrix
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import INTERCEPT, FormulaDesign
 from robuststat._core.params import Check, is_bool, one_of, optional
+from robuststat._core.table import rows_frame
 from robuststat._core.types import Array
 from robuststat.base import InferenceEstimator
 from robuststat.ordinal._links import get_link
@@ -301,6 +303,43 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
     def count_crossings(self, X: Any, offset: Any = None) -> int:
         """Count rows of X in which fitted boundaries cross (a class probability is negative)."""
         return int(crossing_rows(self._boundaries(X, offset)).sum())
+
+    def _fitted_errors(self, design: Any, offset: Any) -> Array | None:
+        """Return standard errors of class probabilities, (n, K), where the class has them."""
+        return None
+
+    def augment(self, X: Any, y: Any = None, offset: Any = None) -> pd.DataFrame:
+        """Rows with fitted class probabilities.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, p)
+            Rows with the covariates of the model.
+        y : array of shape (n,) or str, optional
+            Classes, for residuals; a column name when X is a frame.
+        offset : array of shape (n,), optional
+            Added to every eta_k.
+
+        Returns
+        -------
+        DataFrame
+            The columns of ``X``, and for each class c ``.fitted[c]`` (probability), with ``y``
+            ``.resid[c]`` (1{y = c} minus the probability), and for :class:`OrdinalClassifier`
+            ``.se_fit[c]`` (standard error of the probability by the delta method).
+        """
+        check_is_fitted(self, "classes_")
+        design = new_design_matrix(self, self.design_, X)
+        table, frame = rows_frame(X)
+        values = None if y is None else np.asarray(self._new_outcome(table, len(frame), y))
+        fitted = self._probabilities(self._boundaries_of(design, offset))
+        errors = self._fitted_errors(design, offset)
+        for code, label in enumerate(self.classes_.tolist()):
+            frame[f".fitted[{label}]"] = fitted[:, code]
+            if errors is not None:
+                frame[f".se_fit[{label}]"] = errors[:, code]
+            if values is not None:
+                frame[f".resid[{label}]"] = (values == label).astype(float) - fitted[:, code]
+        return frame
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Mean log-likelihood of new rows; higher is better.

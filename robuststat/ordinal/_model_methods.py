@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from robuststat._core.data import RoleData
 from robuststat._core.design import new_design_matrix
 from robuststat._core.errors import ParameterError
-from robuststat._core.table import as_table
 from robuststat._core.types import Array
 from robuststat._results.tables import check_level
 from robuststat.ordinal._base import OrdinalEstimator, read_rows
@@ -135,48 +134,16 @@ class OrdinalMethods(OrdinalEstimator):
             centre = logit(p)
         return risk, expit(centre - half), expit(centre + half)
 
-    def augment(self, X: Any, y: Any = None, offset: Any = None) -> pd.DataFrame:
-        """Rows with fitted class probabilities.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Rows with the covariates of the model.
-        y : array of shape (n,) or str, optional
-            Classes, for residuals; a column name when X is a frame.
-        offset : array of shape (n,), optional
-            Added to every predictor d_k.
-
-        Returns
-        -------
-        DataFrame
-            The columns of ``X``, and for each class c ``.fitted[c]`` (probability), ``.se_fit[c]``
-            (its standard error by the delta method) and with ``y`` ``.resid[c]`` (1{y = c} minus
-            the probability).
-        """
-        check_is_fitted(self, "result_")
-        design = new_design_matrix(self, self.design_, X)
-        table = as_table(X)
-        if table is None:
-            array = np.asarray(X, dtype=np.float64)
-            frame = pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
-        else:
-            frame = table.pandas(table.names)
-            if isinstance(X, pd.DataFrame):
-                frame.index = X.index
-        values = None if y is None else np.asarray(self._new_outcome(table, len(frame), y))
-        fitted = self._probabilities(self._boundaries_of(design, offset))
+    def _fitted_errors(self, design: Any, offset: Any) -> Array:
         model = self._model
-        for code, label in enumerate(self.classes_.tolist()):
+        errors = np.empty((design.shape[0], len(self.classes_)))
+        for code in range(len(self.classes_)):
             _, psi = probability_scores(
                 model.structure, model.centre, design, code, _plain_offset(offset)
             )
             variance = np.einsum("ij,jk,ik->i", psi, model.variance.internal, psi)
-            frame[f".fitted[{label}]"] = fitted[:, code]
-            frame[f".se_fit[{label}]"] = np.sqrt(np.maximum(variance, 0.0))
-            if values is not None:
-                frame[f".resid[{label}]"] = (values == label).astype(float) - fitted[:, code]
-        return frame
+            errors[:, code] = np.sqrt(np.maximum(variance, 0.0))
+        return errors
 
     def wald_test(self, R: Any = None, r: Any = 0) -> WaldTest:
         """Test linear restrictions; see :meth:`InferenceResult.wald_test`.

@@ -50,7 +50,8 @@ def coefficient_lines(
     if more:
         lines.append(f"  ... and {more} more features with non-zero coefficients")
     if left_out:
-        lines.append(f"  {left_out} features have coefficient 0 at every boundary")
+        have = "feature has" if left_out == 1 else "features have"
+        lines.append(f"  {left_out} {have} coefficient 0 at every boundary")
     return lines
 
 

@@ -271,10 +271,10 @@ def _notes(
     options, names = report.options, report.problem.names
     notes = []
     if numbers["events_per_parameter_"] < FEW_EVENTS:
-        notes.append(
-            f"fewer than {FEW_EVENTS} rows of the rarer class for each slope: prefer "
-            "method='firth' with its profile intervals to maximum likelihood"
-        )
+        few = f"fewer than {FEW_EVENTS} rows of the rarer class for each slope: "
+        better = "method='firth' with its profile intervals is safer"
+        penalised = options["method"] in ("firth", "logf")
+        notes.append(few + ("the penalty decides much of the answer" if penalised else better))
     if curves is not None:
         without = [name for name, curve in zip(names, curves, strict=True) if curve is None]
         if without:

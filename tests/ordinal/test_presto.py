@@ -404,6 +404,15 @@ def test_works_in_a_grid_search():
     assert search.best_params_["lam"] in (0.1, 0.01)
 
 
+def test_augment_adds_class_probabilities():
+    X, y = draw()
+    frame = fit(X, y).augment(X, y)
+    p = fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(frame[[f".fitted[{k}]" for k in range(4)]].to_numpy(), p)
+    np.testing.assert_allclose(frame[".resid[3]"], (y == 3) - p[:, 3])
+    assert not [name for name in frame if name.startswith(".se_fit")]
+
+
 def test_path_tells_who_leaves_proportional_odds():
     rng = np.random.default_rng(9)
     X = rng.uniform(-1, 1, size=(3000, 3))
