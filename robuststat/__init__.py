@@ -35,6 +35,9 @@ _EXPORTS: dict[str, str] = {
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
     "PlausiblyExogenousIV": "robuststat.iv",
+    "PrivacyAccountant": "robuststat.private",
+    "PrivacyBudgetError": _ERRORS,
+    "PrivacyWarning": _ERRORS,
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
@@ -53,7 +56,7 @@ _EXPORTS: dict[str, str] = {
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "iv", "private", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

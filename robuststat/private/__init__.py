@@ -1,0 +1,12 @@
+"""Differentially private robust estimators.
+
+A release is private when nobody can tell from it whether one person's record was another one:
+P[M(S) in E] <= e**epsilon P[M(S') in E] + delta for all neighbouring data sets S, S'. Robust
+statistics need little noise, because one record moves them little whatever its value.
+"""
+
+from __future__ import annotations
+
+from robuststat.private._accountant import PrivacyAccountant
+
+__all__ = ["PrivacyAccountant"]
