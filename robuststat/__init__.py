@@ -54,6 +54,7 @@ _EXPORTS: dict[str, str] = {
     "compare_estimators": "robuststat.surrogate",
     "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
+    "exact_privacy_loss": "robuststat.private",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "iv", "private", "simulation", "surrogate", "testing")

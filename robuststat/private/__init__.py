@@ -8,5 +8,14 @@ statistics need little noise, because one record moves them little whatever its 
 from __future__ import annotations
 
 from robuststat.private._accountant import PrivacyAccountant
+from robuststat.private._charge import Charge, PrivacyCost
+from robuststat.private._loss import LayerTable, PrivacyLoss, exact_privacy_loss
 
-__all__ = ["PrivacyAccountant"]
+__all__ = [
+    "Charge",
+    "LayerTable",
+    "PrivacyAccountant",
+    "PrivacyCost",
+    "PrivacyLoss",
+    "exact_privacy_loss",
+]
