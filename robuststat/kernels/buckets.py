@@ -32,7 +32,7 @@ def count_buckets(
         A bucket holds ``2**shift`` neighbouring indices.
     counts, sums : ndarray
         Values a bucket, and sums of their indices counted from the start of the bucket; both are
-        changed in place. ``sums`` is left alone when ``shift`` is 0. Length ``(last >> shift) + 1``.
+        changed in place, ``sums`` only when ``shift`` is not 0. Length ``(last >> shift) + 1``.
     """
     mask = (1 << shift) - 1
     middle = last // 2

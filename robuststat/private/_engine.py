@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Layers:
         """Weight of every layer, and of the rest of the support at the end."""
         inside = [self.weight(a, b) for a, b in zip(self.lows, self.highs, strict=True)]
         ends = [0, *inside, self.weight(self.first, self.last)]
-        return [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        return [b - a for a, b in pairwise(ends)]
 
     def all_scores(self) -> list[int]:
         """Scores of the layers, and the smallest possible score of the rest."""
@@ -164,9 +165,9 @@ def make_layers(
 
 
 def _ramp(ends: list[int], sign: int, steps: int) -> list[int]:
-    """Ends at scores 0, 1/steps, 2/steps, ..., between those at whole scores, rounded outward."""
+    """Interpolate ends at scores 0, 1/steps, 2/steps, ..., between those at whole scores, rounded outward."""
     found = [ends[0]]
-    for a, b in zip(ends, ends[1:], strict=False):
+    for a, b in pairwise(ends):
         found += [a + sign * -(-abs(b - a) * i // steps) for i in range(1, steps + 1)]
     return found
 
@@ -177,7 +178,7 @@ def make_decay(epsilon: Fraction, unit: int) -> Decay:
 
 
 def layers_needed(epsilon: Fraction, total: int, core: int) -> int:
-    """Number of layers after which the rest of the support has mass below exp(-30).
+    """Count the layers after which the rest of the support has mass below exp(-30).
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def mean_weights(n: int) -> Weights:
 
 
 def trimmed_count(n: int, trim: float) -> int:
-    """Number of records cut at each end: the share ``trim`` of n, rounded down."""
+    """Count the records cut at each end: the share ``trim`` of n, rounded down."""
     return int(np.floor(trim * n + 1e-9))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 _MASS_BITS = 160
@@ -92,7 +93,7 @@ def cauchy_measure(first: int, last: int, centre: int, unit: int) -> Knots:
     inner = {centre + s * o for o in offsets for s in (-1, 1)}
     points = sorted({p for p in inner if first < p < last + 1} | {first, last + 1})
     weights = [0]
-    for a, b in zip(points, points[1:], strict=False):
+    for a, b in pairwise(points):
         u, v = (a - centre) / unit, (b - centre) / unit
         mass = math.atan((v - u) / (1 + u * v)) / math.pi if 1 + u * v > 0 else 0.5
         weights.append(weights[-1] + max(int(mass * 2.0**_MASS_BITS), b - a))
