@@ -165,7 +165,7 @@ def make_layers(
 
 
 def _ramp(ends: list[int], sign: int, steps: int) -> list[int]:
-    """Interpolate ends at scores 0, 1/steps, 2/steps, ..., between those at whole scores, rounded outward."""
+    """Interpolate ends at scores 0, 1/steps, 2/steps, ... and round them outward."""
     found = [ends[0]]
     for a, b in pairwise(ends):
         found += [a + sign * -(-abs(b - a) * i // steps) for i in range(1, steps + 1)]

@@ -38,8 +38,8 @@ class ClippedSums:
 def huber_envelope(x: Any, lo: Any, hi: Any, c: Any, k_max: int) -> Envelope:
     """Envelope of the Huber location with fixed corner c: root of ``sum clip(x_i - t, -c, c)``.
 
-    The statistic falls most when the k largest records are set to lo. Low ends are the smallest
-    root and high ends the largest one, so that all roots have score 0 where there are several.
+    The statistic falls most when the k largest records are set to lo. Where there are several
+    roots it is the smallest one.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ def huber_envelope(x: Any, lo: Any, hi: Any, c: Any, k_max: int) -> Envelope:
         return sums.between(k, np.full_like(k, n), t) + k * np.clip(hi - t, -c, c)
 
     if x.dtype.kind == "f":
-        return Envelope(
-            _smallest_root(falling, lo, hi, len(k)), _largest_root(rising, lo, hi, len(k)), "exact"
-        )
-    low = _first_index(lambda t: falling(t) <= 0, lo, hi, len(k))
-    high = _first_index(lambda t: rising(t) < 0, lo, hi + 1, len(k)) - 1
-    # Between grid points the root lies strictly beyond; one step outward keeps it inside.
-    low = np.where(falling(low) < 0, np.maximum(low - 1, lo), low)
-    high = np.where(rising(high) > 0, np.minimum(high + 1, hi), high)
-    return Envelope(low, high, "exact")
+        ends = [_smallest_root(function, lo, hi, len(k)) for function in (falling, rising)]
+        return Envelope(*ends, "exact")
+    low, high = (
+        _first_index(lambda t, f=function: f(t) <= 0, lo, hi, len(k))
+        for function in (falling, rising)
+    )
+    # The sums bend at grid points only, so that a root between two of them is the only one; the
+    # point below it is the lower end rounded outward.
+    return Envelope(np.where(falling(low) < 0, np.maximum(low - 1, lo), low), high, "exact")
 
 
 def _first_index(holds: Any, lo: int, hi: int, size: int) -> Any:
@@ -96,15 +96,6 @@ def _smallest_root(function: Any, lo: float, hi: float, size: int) -> Any:
         fine = function(middle) <= 0
         left, right = np.where(fine, left, middle), np.where(fine, middle, right)
     return right
-
-
-def _largest_root(function: Any, lo: float, hi: float, size: int) -> Any:
-    left, right = np.full(size, lo), np.full(size, hi)
-    for _ in range(80):
-        middle = (left + right) / 2
-        fine = function(middle) >= 0
-        left, right = np.where(fine, middle, left), np.where(fine, right, middle)
-    return left
 
 
 # ------------------------------------------------------------------------------ shorth and MAD

@@ -23,7 +23,7 @@ def quantile_fraction(q: float) -> Fraction:
 
 
 def score_unit(q: Fraction) -> int:
-    """Count the steps of the integer score ``abs((d - p) L - p G)``, q = p/d, that one record can move."""
+    """Count the steps of ``abs((d - p) L - p G)``, q = p/d, that one record can move."""
     return max(q.numerator, q.denominator - q.numerator)
 
 
