@@ -6,7 +6,7 @@ One object describes a statistic for data of a known size; it works on grid indi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from robuststat.private._envelopes import (
     Envelope,
@@ -27,7 +27,9 @@ Window = tuple[int, int]
 
 
 class Statistic(Protocol):
-    """A statistic of n records with its envelope."""
+    """A statistic of n records with its envelope; ``spread`` if it is a width in [0, hi - lo]."""
+
+    spread: ClassVar[bool]
 
     @property
     def kind(self) -> ScoreKind:
@@ -49,6 +51,8 @@ class LStatistic:
 
     weights: Weights
 
+    spread: ClassVar[bool] = False
+
     @property
     def kind(self) -> ScoreKind:
         """Path length."""
@@ -68,6 +72,8 @@ class Huber:
     """Huber location; ``corner`` in the unit of the order statistics."""
 
     corner: Any
+
+    spread: ClassVar[bool] = False
 
     @property
     def kind(self) -> ScoreKind:
@@ -91,6 +97,8 @@ class RankRange:
     j2: int
     cheap: bool = False
 
+    spread: ClassVar[bool] = True
+
     @property
     def kind(self) -> ScoreKind:
         """Path length, or an upper bound of intervals."""
@@ -111,6 +119,8 @@ class Shorth:
     """Width of the shortest window of ``size`` records."""
 
     size: int
+
+    spread: ClassVar[bool] = True
 
     @property
     def kind(self) -> ScoreKind:
@@ -133,6 +143,8 @@ class MedianDeviation:
     centre: int
     rank: int
 
+    spread: ClassVar[bool] = True
+
     @property
     def kind(self) -> ScoreKind:
         """Centre and distances are bounded apart from each other."""
@@ -151,6 +163,8 @@ class MedianDeviation:
 @dataclass(frozen=True, slots=True)
 class StandardDeviation:
     """Standard deviation with divisor n; one record moves it much, so it needs many of them."""
+
+    spread: ClassVar[bool] = True
 
     @property
     def kind(self) -> ScoreKind:
