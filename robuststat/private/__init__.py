@@ -8,14 +8,24 @@ statistics need little noise, because one record moves them little whatever its 
 from __future__ import annotations
 
 from robuststat.private._accountant import PrivacyAccountant
+from robuststat.private._audit import AuditResult, audit_epsilon, audit_one_run
 from robuststat.private._charge import Charge, PrivacyCost
+from robuststat.private._holdout import ReusableHoldout
 from robuststat.private._loss import LayerTable, PrivacyLoss, exact_privacy_loss
+from robuststat.private._means import GaussianAnswers
+from robuststat.private._sparse import SparseVector
 
 __all__ = [
+    "AuditResult",
     "Charge",
+    "GaussianAnswers",
     "LayerTable",
     "PrivacyAccountant",
     "PrivacyCost",
     "PrivacyLoss",
+    "ReusableHoldout",
+    "SparseVector",
+    "audit_epsilon",
+    "audit_one_run",
     "exact_privacy_loss",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import logsumexp
@@ -65,12 +65,12 @@ class LayerTable:
     @property
     def log_total(self) -> float:
         """Log of the sum of all weights, the normalising constant."""
-        return logsumexp(self.log_mass)  # type: ignore[no-any-return]
+        return logsumexp(self.log_mass)
 
-    def log_density(self, points: Array, side: str) -> Array:
+    def log_density(self, points: Array, side: Literal["left", "right"]) -> Array:
         """Log density at points inside pieces, or at edges seen from the left or the right."""
-        shift = "right" if side == "right" else "left"
-        piece = np.clip(np.searchsorted(self.edges, points, shift) - 1, 0, len(self.log_left) - 1)
+        piece = np.searchsorted(self.edges, points, side) - 1
+        piece = np.clip(piece, 0, len(self.log_left) - 1)
         left, right = self.edges[piece], self.edges[piece + 1]
         with np.errstate(invalid="ignore"):  # unbounded pieces have constant weight
             share = np.nan_to_num((points - left) / (right - left))
@@ -181,7 +181,7 @@ def _worst(first: LayerTable, second: LayerTable) -> tuple[float, float]:
     if first.grid:
         # The last whole number of a piece is one below its right edge.
         points = np.unique(np.concatenate([edges[:-1], edges[1:] - 1]))
-        ends = [(points, "right")]
+        ends: list[tuple[Array, Literal["left", "right"]]] = [(points, "right")]
     else:
         finite = edges[np.isfinite(edges)]
         wide = np.diff(edges) > _SLIVER * (finite[-1] - finite[0])
