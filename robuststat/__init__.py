@@ -17,6 +17,9 @@ _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
     "CIIV": "robuststat.iv",
     "CollinearityError": _ERRORS,
+    "DPLocation": "robuststat.private",
+    "DPQuantiles": "robuststat.private",
+    "DPScale": "robuststat.private",
     "DSLBlackBox": "robuststat.surrogate",
     "DSLClassifier": "robuststat.surrogate",
     "DSLMean": "robuststat.surrogate",
@@ -60,6 +63,7 @@ _EXPORTS: dict[str, str] = {
     "compare_iv": "robuststat.iv",
     "draw_wave": "robuststat.surrogate",
     "exact_privacy_loss": "robuststat.private",
+    "feasibility": "robuststat.private",
     "warmup": "robuststat.kernels",
 }
 _MODULES = ("datasets", "iv", "private", "simulation", "surrogate", "testing")

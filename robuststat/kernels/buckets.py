@@ -39,13 +39,13 @@ def count_buckets(
     for i in range(x.shape[0]):
         position = (x[i] - lo) * inverse + 0.5
         if position >= last:
-            j = last
+            j = np.int64(last)
         elif position >= 0.0:
             j = np.int64(position)
         elif position < 0.0:
-            j = 0
+            j = np.int64(0)
         else:
-            j = middle
+            j = np.int64(middle)
         counts[j >> shift] += 1
         if shift > 0:
             sums[j >> shift] += j & mask
@@ -84,13 +84,13 @@ def collect_buckets(
     for i in range(x.shape[0]):
         position = (x[i] - lo) * inverse + 0.5
         if position >= last:
-            j = last
+            j = np.int64(last)
         elif position >= 0.0:
             j = np.int64(position)
         elif position < 0.0:
-            j = 0
+            j = np.int64(0)
         else:
-            j = middle
+            j = np.int64(middle)
         if wanted[j >> shift]:
             out[start] = j
             start += 1

@@ -19,6 +19,8 @@ from robuststat.private._loss import LayerTable
 
 Kind: TypeAlias = Literal["step", "ramp"]
 _REST_LOG = 30.0
+_NO_BALL = 60.0  # stands for log C where rho = 0: layers are cut off somewhat later
+_FAR = 2.0**22
 
 
 class FloatRanks:
@@ -32,9 +34,7 @@ class FloatRanks:
         """Order statistics of an array of ranks."""
         wanted = np.asarray(ranks)
         inside = self.all_values[np.clip(wanted, 1, self.n) - 1]
-        return np.asarray(
-            np.where(wanted < 1, self.lo, np.where(wanted > self.n, self.hi, inside))
-        )
+        return np.asarray(np.where(wanted < 1, self.lo, np.where(wanted > self.n, self.hi, inside)))
 
     def block_sum(self, first: int, last: int) -> float:
         """Sum of the order statistics first..last."""
@@ -74,10 +74,12 @@ class Base:
         return self.loc + self.scale * math.tan(u + share * (v - u))
 
     def smallest_ball(self, rho: float) -> float:
-        """Log of the total weight over the weight of a core of half-width rho at the origin."""
+        """Log of the total weight over that of a ball of radius rho, 2**22 scales out for Cauchy."""
+        if rho == 0:
+            return _NO_BALL
         if self.scale == 0:
-            return math.log((self.last - self.first) / (2 * rho)) if rho > 0 else 60.0
-        return 60.0
+            return math.log((self.last - self.first) / (2 * rho))
+        return math.log(math.pi * _FAR**2 * self.scale / (2 * rho))
 
 
 def continuous_table(

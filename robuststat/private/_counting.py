@@ -115,6 +115,20 @@ class GridSample:
             return self._counted()
         return self._windows(self._counter, windows)
 
+    def ranks_of_parts(self) -> Ranks:
+        """Order statistics that can be restricted to parts of the grid."""
+        counted = self._counter is not None and self._counter.shift == 0
+        return self._counted() if counted else self.all_ranks()
+
+    def clipped_sum(self, low: int, high: int) -> int:
+        """Exact sum of the indices, clipped to low..high."""
+        if self._counter is not None and self._counter.shift == 0:
+            counts = self._counter.counts
+            index = np.clip(np.arange(len(counts), dtype=np.int64), low, high)
+            return int(counts @ index)
+        parts = (part for chunk in self.chunks for part in _slices(chunk))
+        return sum(int(np.sum(np.clip(self.grid.index(part), low, high))) for part in parts)
+
     def _counted(self) -> CountedRanks:
         assert self._counter is not None
         return CountedRanks(self._counter.counts, 0, self.grid.last)

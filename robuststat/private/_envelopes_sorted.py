@@ -67,8 +67,8 @@ def huber_envelope(x: Any, lo: Any, hi: Any, c: Any, k_max: int) -> Envelope:
         return sums.between(k, np.full_like(k, n), t) + k * np.clip(hi - t, -c, c)
 
     if x.dtype.kind == "f":
-        ends = [_smallest_root(function, lo, hi, len(k)) for function in (falling, rising)]
-        return Envelope(*ends, "exact")
+        low, high = (_smallest_root(f, lo, hi, len(k)) for f in (falling, rising))
+        return Envelope(low, high, "exact")
     low, high = (
         _first_index(lambda t, f=function: f(t) <= 0, lo, hi, len(k))
         for function in (falling, rising)

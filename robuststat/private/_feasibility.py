@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from robuststat._core.errors import ParameterError
 from robuststat._core.params import any_of, check_parameters, in_range, one_of
 from robuststat.private._base import check_bounds
 from robuststat.private._envelopes import (

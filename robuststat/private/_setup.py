@@ -83,6 +83,13 @@ class Setup:
         return self.base.smallest_ball(self.rho)
 
     @property
+    def log_range_near(self) -> float:
+        """The same for a ball where the public law expects it: at the centre of a Cauchy law."""
+        if self.base.scale == 0 or self.rho == 0:
+            return self.log_range
+        return math.log1p(math.pi * self.base.scale / (2 * self.rho))
+
+    @property
     def precision(self) -> float:
         """Most by which rounding of data and the ball of score 0 move a release."""
         if self.grid is None:
@@ -97,7 +104,7 @@ class Setup:
         return f"exponential mechanism, {self.kind} score, {law} base, {where}"
 
     def read(self, X: Any, nan_policy: Any) -> Sample:
-        """Data, on the grid or clipped."""
+        """Read the data, on the grid or clipped."""
         if self.grid is not None:
             return read_sample(X, self.grid, self.owner, nan_policy)
         middle = (self.lo + self.hi) / 2 if self.base.scale == 0 else self.base.loc
