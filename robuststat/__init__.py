@@ -32,6 +32,7 @@ _EXPORTS: dict[str, str] = {
     "IVSensitivity": "robuststat.iv",
     "IdentificationError": _ERRORS,
     "InferenceResult": "robuststat.result",
+    "InverseSensitivity": "robuststat.private",
     "InvalidIVATE": "robuststat.iv",
     "InvalidIVDML": "robuststat.iv",
     "LabelPlan": "robuststat.surrogate",

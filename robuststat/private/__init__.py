@@ -12,6 +12,7 @@ from robuststat.private._audit import AuditResult, audit_epsilon, audit_one_run
 from robuststat.private._charge import Charge, PrivacyCost
 from robuststat.private._feasibility import Feasibility, feasibility
 from robuststat.private._holdout import ReusableHoldout
+from robuststat.private._inverse import InverseSensitivity
 from robuststat.private._location import DPLocation
 from robuststat.private._loss import LayerTable, PrivacyLoss, exact_privacy_loss
 from robuststat.private._means import GaussianAnswers
@@ -27,6 +28,7 @@ __all__ = [
     "DPScale",
     "Feasibility",
     "GaussianAnswers",
+    "InverseSensitivity",
     "LayerTable",
     "PrivacyAccountant",
     "PrivacyCost",

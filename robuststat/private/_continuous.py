@@ -74,7 +74,7 @@ class Base:
         return self.loc + self.scale * math.tan(u + share * (v - u))
 
     def smallest_ball(self, rho: float) -> float:
-        """Log of the total weight over that of a ball of radius rho, 2**22 scales out for Cauchy."""
+        """Log of the total weight over that of a ball; 2**22 scales out for Cauchy."""
         if rho == 0:
             return _NO_BALL
         if self.scale == 0:

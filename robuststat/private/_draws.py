@@ -17,6 +17,7 @@ from robuststat.private._entropy import Entropy
 from robuststat.private._grid import Grid
 from robuststat.private._measure import Measure, Uniform
 from robuststat.private._quantile_score import (
+    lowest_score,
     quantile_layers,
     quantile_window,
     score_unit,
@@ -39,7 +40,12 @@ def smallest_core(grid: Grid, measure: Measure) -> tuple[int, int]:
 
 
 def statistic_layers(
-    sample: GridSample, statistic: Statistic, *, steps: int = 1, measure: Measure | None = None
+    sample: GridSample,
+    statistic: Statistic,
+    *,
+    steps: int = 1,
+    measure: Measure | None = None,
+    output: Grid | None = None,
 ) -> LayersOf:
     """Layers of a statistic as a function of how many are wanted; replaced records.
 
@@ -53,13 +59,15 @@ def statistic_layers(
         1 for kind="step", more for a ramp.
     measure : Measure, optional
         Public weights of the grid points.
+    output : Grid, optional
+        Range of the statistic; that of the data by default.
 
     Returns
     -------
     callable
         K -> layers 0..min(K, n).
     """
-    grid = sample.grid
+    grid = output or sample.grid
 
     def layers_of(k: int) -> Layers:
         k = min(k, sample.n)
@@ -79,11 +87,12 @@ def statistic_layers(
 
 
 def count_layers(sample: GridSample, q: Fraction, *, measure: Measure | None = None) -> LayersOf:
-    """Layers of a quantile when records come and go, as a function of the largest score."""
+    """Layers of a quantile when records come and go, as a function of how many are wanted."""
     grid, unit = sample.grid, score_unit(q)
 
     def layers_of(k: int) -> Layers:
-        score_max = unit * min(k, sample.n)
+        near = sample.ranks([quantile_window(q, sample.n, 0)])
+        score_max = min(lowest_score(near, q) + unit * k, unit * sample.n)
         return quantile_layers(
             sample.ranks([quantile_window(q, sample.n, score_max)]),
             q,

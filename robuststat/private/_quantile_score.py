@@ -33,6 +33,31 @@ def quantile_window(q: Fraction, n: int, score_max: int) -> tuple[int, int]:
     return (p * n - score_max) // d - 1, -(-(p * n + score_max) // d) + 2
 
 
+def lowest_score(ranks: Any, q: Fraction) -> int:
+    """Score of the quantile itself, which is above zero where it falls into ties.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Order statistics; those of ``quantile_window`` with ``score_max=0`` are looked at.
+    q : Fraction
+        Quantile.
+
+    Returns
+    -------
+    int
+    """
+    p, d, n = q.numerator, q.denominator, ranks.n
+    j = p * n // d
+    middle = [int(v) for v in ranks.at([i for i in (j, j + 1) if 1 <= i <= n])]
+    found = [abs(_at(ranks, q, v)) for v in middle]
+    # Between neighbouring order statistics there may be a point without a record.
+    found += [abs(d * i - p * n) for i in (j, j + 1) if i in (0, n)]
+    if len(middle) == 2 and middle[1] - middle[0] > 1:
+        found.append(abs(d * j - p * n))
+    return min(found)
+
+
 def quantile_layers(
     ranks: Any,
     q: Fraction,
@@ -52,7 +77,7 @@ def quantile_layers(
     q : Fraction
         Quantile in [0, 1].
     score_max : int
-        Largest score of a layer.
+        Largest score of a layer, not below ``lowest_score``.
     first, last : int
         Support.
     margin : int
@@ -65,6 +90,8 @@ def quantile_layers(
     Layers
         Complete when ``score_max`` is at least ``max(p, d - p) n``.
     """
+    unit, n = score_unit(q), ranks.n
+    score_max = min(score_max, unit * n)
     levels = sorted(v for v in _levels(ranks, q, score_max) if v <= score_max)
     lows: list[int] = []
     highs: list[int] = []
@@ -78,7 +105,7 @@ def quantile_layers(
             lows.append(ends[0])
             highs.append(ends[1])
             scores.append(level)
-    if score_max >= score_unit(q) * ranks.n:
+    if score_max == unit * n:
         lows[-1], highs[-1] = first, last
     elif scores[-1] < score_max:
         lows.append(lows[-1])
@@ -86,7 +113,7 @@ def quantile_layers(
         scores.append(score_max)
     # At the median the score is the path length.
     kind: ScoreKind = "exact" if q == Fraction(1, 2) else "relaxed"
-    return Layers(lows, highs, scores, score_unit(q), first, last, measure or Uniform(), kind)
+    return Layers(lows, highs, scores, unit, first, last, measure or Uniform(), kind)
 
 
 def _levels(ranks: Any, q: Fraction, score_max: int) -> set[int]:

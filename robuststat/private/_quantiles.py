@@ -22,7 +22,12 @@ from robuststat.private._feasibility import location_statistic, ranks_available,
 from robuststat.private._grid import Grid
 from robuststat.private._loss import LayerTable
 from robuststat.private._measure import Uniform
-from robuststat.private._quantile_score import quantile_fraction, quantile_layers, score_unit
+from robuststat.private._quantile_score import (
+    lowest_score,
+    quantile_fraction,
+    quantile_layers,
+    score_unit,
+)
 from robuststat.private._ranks import CountedRanks, Ranks, SortedRanks
 from robuststat.private._setup import SETUP_CHECKS, Setup, Target, distribution, draw, make_setup
 
@@ -119,13 +124,13 @@ def draw_recursively(
         else:
             support = Grid(0.0, 1.0, high - low, grid.margin)
             k = layers_needed(epsilon, *smallest_core(support, Uniform()))
-            unit = score_unit(step.q)
+            unit, lowest = score_unit(step.q), lowest_score(part, step.q)
 
             def layers_of(count: int) -> Any:
                 return quantile_layers(
                     part,
                     step.q,
-                    unit * min(count, max(part.n, 1)),
+                    lowest + unit * count,
                     first=low - grid.margin,
                     last=high + grid.margin,
                     margin=grid.margin,
@@ -143,7 +148,7 @@ def draw_recursively(
 
 
 def _within(ranks: Ranks, first: int, last: int) -> Ranks:
-    """Records of a part of the line, as order statistics of their own."""
+    """Restrict records to a part of the line, with order statistics of their own."""
     if isinstance(ranks, CountedRanks):
         return ranks.within(first, last)
     assert isinstance(ranks, SortedRanks)

@@ -219,7 +219,14 @@ def _layers_of(setup: Setup, sample: GridSample, target: Target) -> LayersOf:
     if isinstance(target, Fraction):
         return count_layers(sample, target, measure=setup.measure)
     steps = RAMP_STEPS if setup.kind == "ramp" else 1
-    return statistic_layers(sample, target, steps=steps, measure=setup.measure)
+    output = _output(sample, target)
+    return statistic_layers(sample, target, steps=steps, measure=setup.measure, output=output)
+
+
+def _output(sample: GridSample, target: Target) -> Grid:
+    """Grid of the output, where it is not that of the data."""
+    found: Grid | None = getattr(target, "output", None)
+    return found or sample.grid
 
 
 def draw(source: Entropy, setup: Setup, sample: Sample, target: Target, epsilon: Fraction) -> float:
@@ -244,8 +251,8 @@ def draw(source: Entropy, setup: Setup, sample: Sample, target: Target, epsilon:
         On the scale of the statistic, counted from the start of the grid.
     """
     if isinstance(sample, GridSample):
-        j = release(source, _layers_of(setup, sample, target), sample.grid, epsilon, setup.measure)
-        return float(j)
+        layers_of, grid = _layers_of(setup, sample, target), _output(sample, target)
+        return float(release(source, layers_of, grid, epsilon, setup.measure))
     table = _table(setup, sample, target, float(epsilon))
     return draw_point(source, table, _base_of(setup, target))
 
