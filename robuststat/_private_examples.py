@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from robuststat._core.types import Array
-from robuststat.private import GaussianAnswers, ReusableHoldout, SparseVector
+from robuststat.private import (
+    DPLocation,
+    DPQuantiles,
+    DPScale,
+    GaussianAnswers,
+    InverseSensitivity,
+    ReusableHoldout,
+    SparseVector,
+)
 from robuststat.private._base import PrivateEstimator
 
 _RNG = np.random.default_rng(11)
@@ -67,11 +75,26 @@ def _ask_means(est: Any, X: Any, y: Any) -> Any:
     return [est.query(lambda x, c=c: float(np.mean(np.asarray(x) > c))) for c in (0.9, 0.7, 0.5)]
 
 
+def _median_steps(x: Any, k_max: int) -> tuple[Array, Array]:
+    """Envelope of the median of grid indices in 0..32."""
+    k = np.arange(k_max + 1)
+    padded = np.concatenate([np.zeros(k_max, dtype=np.int64), x, np.full(k_max, 32)])
+    middle = k_max + len(x) // 2
+    return padded[middle - k], padded[middle + k]
+
+
+_BOUNDED: dict[str, Any] = {"epsilon": 1.0, "bounds": (0.0, 1.0), "rho": 1 / 32}
 _QUESTIONS = {
     "check_epsilon": "its cost follows from the noise and the number of answers",
 }
 
 PRIVATE_EXAMPLES: dict[type[PrivateEstimator], PrivateExample] = {
+    DPLocation: PrivateExample(_BOUNDED | {"ci": "rank"}, _values(400)),
+    DPScale: PrivateExample(_BOUNDED, _values(400)),
+    DPQuantiles: PrivateExample(_BOUNDED | {"quantiles": (0.3, 0.5, 0.6)}, _values(400)),
+    InverseSensitivity: PrivateExample(
+        _BOUNDED | {"envelope": _median_steps, "units": "grid"}, _values(201)
+    ),
     SparseVector: PrivateExample(
         {"threshold": 0.5, "epsilon": 1.0, "sensitivity": 0.005, "budget": 3},
         _values(200),
