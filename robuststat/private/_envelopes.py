@@ -152,10 +152,13 @@ def l_envelope(x: OrderStatistics, weights: Weights, k_max: int) -> Envelope:
     down, up = [low], [high]
     if k_max:
         jumps = weights.jumps()
-        fall = sum(_wide(x.at(rank - steps), x) * jump for rank, jump in jumps.items())
-        rise = sum(_wide(x.at(rank + steps - 1), x) * -jump for rank, jump in jumps.items())
-        down += [start + np.cumsum(fall)]
-        up += [start + np.cumsum(rise)]
+        with np.errstate(invalid="ignore"):
+            fall: Any = sum(_wide(x.at(rank - steps), x) * jump for rank, jump in jumps.items())
+            rise: Any = sum(
+                _wide(x.at(rank + steps - 1), x) * -jump for rank, jump in jumps.items()
+            )
+            down += [start + np.cumsum(fall)]
+            up += [start + np.cumsum(rise)]
     return _divided(np.concatenate(down), np.concatenate(up), weights.divisor, "exact")
 
 
@@ -173,6 +176,8 @@ def _wide(values: Any, x: OrderStatistics) -> Any:
 def _divided(low: Any, high: Any, divisor: int, kind: ScoreKind) -> Envelope:
     """Quotients, rounded outward where they are integers."""
     if low.dtype.kind == "f":
+        # Without bounds: infinite minus infinite, once the replaced records have weight.
+        low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
         return Envelope(low / divisor, high / divisor, kind)
     return Envelope((low // divisor).astype(np.int64), (-(-high // divisor)).astype(np.int64), kind)
 
