@@ -46,8 +46,8 @@ class PrivacyAccountant:
     composition : {"basic", "zcdp", "optimal"}, default="basic"
         How charges add up. "basic": epsilons and deltas are summed (charges in rho are summed and
         converted with the delta that is left). "zcdp": every charge is turned into rho, pure ones
-        by ``epsilon tanh(epsilon/2)`` and exponential mechanisms by ``epsilon**2/8``; needs
-        ``delta > 0``. "optimal": the exact total of equal pure charges (Kairouz, Oh and
+        by ``epsilon tanh(epsilon/2)`` and exponential mechanisms by ``epsilon**2/8``, and the sum
+        is converted back, unless the plain sum is smaller; needs ``delta > 0``. "optimal": the exact total of equal pure charges (Kairouz, Oh and
         Viswanath); needs ``delta > 0``, and charges of one size.
 
     Attributes
@@ -64,7 +64,10 @@ class PrivacyAccountant:
     -----
     Charges may be chosen in view of earlier releases: for "basic" and "zcdp" running sums that
     stay below a fixed budget are valid then, and for "optimal" only the number of equal charges
-    can depend on what was seen, which is a choice among prefixes of one fixed composition.
+    can depend on what was seen, which is a choice among prefixes of one fixed composition. Taking
+    the smaller of two totals is valid as well [derived]: where the plain sum fits, the log ratio
+    is at most epsilon; the other outcomes are outcomes of a release stopped by its rho alone, and
+    what exceeds epsilon there has probability at most delta.
 
     References
     ----------
@@ -333,7 +336,8 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         if self.composition == "zcdp":
             rho = math.fsum(charge.as_zcdp for charge in charges)
             left = max(self.delta - delta, 0.0)
-            return PrivacyCost(accounting.zcdp_to_epsilon(rho, left), max(self.delta, delta))
+            epsilon = min(accounting.zcdp_to_epsilon(rho, left), _plain_sum(charges))
+            return PrivacyCost(epsilon, max(self.delta, delta))
         epsilon = math.fsum(charge.epsilon for charge in charges)
         rho = math.fsum(charge.rho for charge in charges)
         if rho == 0:
@@ -346,8 +350,9 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         given = math.fsum(charge.delta for charge in self._charges)
         if self.composition == "zcdp":
             rho = math.fsum(charge.as_zcdp for charge in self._charges)
-            left = accounting.zcdp_for(self.epsilon, self.delta - given) - rho
-            return PrivacyCost(_pure_of(left), self.delta - given)
+            left = accounting.zcdp_for(self.epsilon, max(self.delta - given, 0.0)) - rho
+            plain = self.epsilon - _plain_sum(self._charges)
+            return PrivacyCost(max(_pure_of(left), plain, 0.0), max(self.delta - given, 0.0))
         if self.composition == "optimal" and self._charges:
             unit = self._charges[0].epsilon
             one_more = accounting.optimal_epsilon(len(self._charges) + 1, unit, self.delta)
@@ -386,6 +391,13 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
             f"composition={self.composition!r}): spent epsilon={spent.epsilon:.6g}, "
             f"delta={spent.delta:.6g}"
         )
+
+
+def _plain_sum(charges: list[Charge]) -> float:
+    """Sum of the epsilons; inf when a charge is in rho and has none."""
+    if any(charge.kind == "zcdp" for charge in charges):
+        return math.inf
+    return math.fsum(charge.epsilon for charge in charges)
 
 
 def _pure_of(rho: float) -> float:
