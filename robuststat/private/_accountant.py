@@ -47,8 +47,9 @@ class PrivacyAccountant:
         How charges add up. "basic": epsilons and deltas are summed (charges in rho are summed and
         converted with the delta that is left). "zcdp": every charge is turned into rho, pure ones
         by ``epsilon tanh(epsilon/2)`` and exponential mechanisms by ``epsilon**2/8``, and the sum
-        is converted back, unless the plain sum is smaller; needs ``delta > 0``. "optimal": the exact total of equal pure charges (Kairouz, Oh and
-        Viswanath); needs ``delta > 0``, and charges of one size.
+        is converted back, unless the plain sum is smaller; needs ``delta > 0``. "optimal": the
+        exact total of equal pure charges (Kairouz, Oh and Viswanath); needs ``delta > 0``, and
+        charges of one size.
 
     Attributes
     ----------
