@@ -18,7 +18,9 @@ from robuststat import (
     PrivacyWarning,
     ReusableHoldout,
     SparseVector,
+    audit_epsilon,
 )
+from robuststat.private import _holdout, _sparse
 from robuststat.private._entropy import SeededEntropy
 from robuststat.private._holdout import max_information
 from robuststat.private._sparse import AboveThreshold
@@ -352,3 +354,21 @@ def test_gaussian_answers_of_pairs_and_bad_input():
         GaussianAnswers(0.1, 3).fit([])
     with pytest.raises(ValueError, match="delta must be in"):
         ask.total(1.0)
+
+
+def test_draws_of_a_round_show_no_more_than_is_charged(monkeypatch):
+    """One answer from the holdout on neighbours, black box; a quarter of the noise is found out."""
+
+    def answer(rows):
+        ask = ReusableHoldout(0.1, 0.25, budget=1, random_state=source)
+        return ask.fit(np.zeros(4), rows).query(lambda x: x)
+
+    source = seeded(8)
+    S, S2 = np.array([1.0, 1, 1, 1]), np.array([0.0, 1, 1, 1])
+    claimed = 2 / (0.25 * 4)
+    fair = audit_epsilon(answer, S, S2, epsilon=claimed, n_draws=3_000)
+    assert not fair.violated
+    for module in (_holdout, _sparse):
+        exact = module.discrete_laplace
+        monkeypatch.setattr(module, "discrete_laplace", lambda s, b, f=exact: f(s, b / 4))
+    assert audit_epsilon(answer, S, S2, epsilon=claimed, n_draws=3_000).violated

@@ -87,6 +87,8 @@ def test_designs_are_what_they_say():
     found = holdout_reuse(data, "laplace", ks=[5, 10], budget=100, random_state=1)
     assert found["n_overfit"].is_monotonic_increasing
     assert (found["fresh"] > 0.6).all()
+    plain = holdout_reuse(data, "standard", ks=[5])
+    assert plain["n_overfit"].tolist() == [0]
     with pytest.raises(ValueError, match="method must be"):
         holdout_reuse(data, "normal")
     with pytest.raises(ValueError, match="budget must be given"):
