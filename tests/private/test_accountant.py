@@ -277,3 +277,14 @@ def test_conversions_at_their_ends():
     assert accounting.optimal_epsilon(0, 0.1, 1e-6) == 0.0
     assert accounting.gaussian_zcdp(1.0, 2.0) == 0.125
     assert PrivacyAccountant(1.0).total() == PrivacyCost(0.0, 0.0)
+
+
+@pytest.mark.parametrize("composition", ["basic", "zcdp"])
+def test_a_long_ledger_is_exact_and_quick(composition):
+    """A million charges of a millionth cannot drift; here the sums after 3,000 of them."""
+    ledger = PrivacyAccountant(4.0, delta=1e-6, composition=composition)
+    for _ in range(3_000):
+        ledger.spend(epsilon=0.001)
+    sums = ledger._sums
+    assert float(sums.epsilon) == math.fsum([0.001] * 3_000)
+    assert float(sums.zcdp) == math.fsum([accounting.pure_to_zcdp(0.001)] * 3_000)
