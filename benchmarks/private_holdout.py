@@ -3,7 +3,8 @@
 ``python benchmarks/private_holdout.py --n 10000 --reps 8`` prints, for no signal and for 20 weak
 features, one row a size k of the classifier: accuracy in the training rows, accuracy that the
 holdout reports, and accuracy on fresh rows, means over repetitions, for the plain holdout and for
-the reusable one. ``--noise laplace`` uses the form with a guarantee and prints what it costs.
+the reusable one. ``--noise laplace`` uses the form with a guarantee; its ``epsilon`` shows that
+thousands of questions about n rows cost more than the guarantee can bear.
 Needs 3 n**2 doubles of memory (2.4 GB at n = 10,000).
 """
 

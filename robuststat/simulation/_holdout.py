@@ -103,7 +103,8 @@ def holdout_reuse(
     -------
     DataFrame
         One row a k: ``k train holdout fresh`` (accuracies; "holdout" as answered),
-        ``n_selected``, ``n_overfit`` (answers from the holdout so far).
+        ``n_selected``, ``n_overfit`` (answers from the holdout so far), ``epsilon`` (their cost
+        in privacy of the holdout rows; inf without a guarantee).
 
     Raises
     ------
@@ -140,6 +141,7 @@ def holdout_reuse(
         (train * answered > 0) & (np.abs(train) > 1 / root) & (np.abs(answered) > 1 / root)
     )
     order = kept[np.argsort(-np.abs(train[kept]), kind="stable")]
+    asked = [part for part in (links, scores) if part is not None]
     rows = []
     for k in ks:
         vote = partial(_votes_right, columns=order[:k], signs=np.sign(train[order[:k]]))
@@ -151,7 +153,8 @@ def holdout_reuse(
                 "holdout": told,
                 "fresh": float(vote(*data.fresh).mean()),
                 "n_selected": kept.size,
-                "n_overfit": sum(part.n_overfit_ for part in (links, scores) if part is not None),
+                "n_overfit": sum(part.n_overfit_ for part in asked),
+                "epsilon": sum(part.epsilon_spent_ for part in asked) if asked else math.inf,
             }
         )
     return pd.DataFrame(rows)

@@ -88,7 +88,8 @@ def test_designs_are_what_they_say():
     assert found["n_overfit"].is_monotonic_increasing
     assert (found["fresh"] > 0.6).all()
     plain = holdout_reuse(data, "standard", ks=[5])
-    assert plain["n_overfit"].tolist() == [0]
+    assert plain[["n_overfit", "epsilon"]].to_numpy().tolist() == [[0, math.inf]]
+    assert 0 < found["epsilon"].iloc[-1] < math.inf
     with pytest.raises(ValueError, match="method must be"):
         holdout_reuse(data, "normal")
     with pytest.raises(ValueError, match="budget must be given"):
