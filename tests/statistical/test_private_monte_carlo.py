@@ -1,8 +1,9 @@
 """Private location by simulation: error and coverage beside the stored study.
 
 `benchmarks/private_utility.py` runs the same designs at length. The seed is 0 throughout. Limits
-are those of the Monte Carlo error of both studies: a coverage may fall short by four binomial standard
-deviations, and a root mean squared error of R draws has a relative error of about 1/sqrt(2 R).
+are those of the Monte Carlo error of both studies: a coverage may fall short by four binomial
+standard deviations, and a root mean squared error of R draws has a relative error of about
+1/sqrt(2 R).
 """
 
 from __future__ import annotations
