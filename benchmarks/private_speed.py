@@ -98,8 +98,9 @@ def run(n: int, repeat: int, peers: bool) -> list[dict[str, Any]]:
         calls |= opendp_calls(x) | diffprivlib_calls(x)
     lines, sort = [], np.nan
     for name, call in calls.items():
-        few = 1 if name.startswith("diffprivlib") else repeat
-        seen = measure(call, repeat=few)  # also compiles
+        slow = name.startswith("diffprivlib")
+        few = 1 if slow else repeat
+        seen = measure(call, repeat=few, warmup=0 if slow else 1)
         seconds = cpu_seconds(call, few)
         sort = seconds if name == "numpy.sort" else sort
         line = {"workload": "private_speed", "call": name, "n": n, "input_mb": x.nbytes / 1e6}
