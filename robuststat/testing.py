@@ -19,16 +19,22 @@ from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
 from robuststat._examples import EXAMPLES, example_of, invention_of
+from robuststat._private_checks import check_private_estimator
+from robuststat._private_examples import PRIVATE_EXAMPLES
 from robuststat.base import InferenceEstimator
+from robuststat.private._base import PrivateEstimator
 
 __all__ = [
     "ALL_ESTIMATORS",
+    "PRIVATE_ESTIMATORS",
     "check_inference_estimator",
+    "check_private_estimator",
     "example_data",
     "with_invented_roles",
 ]
 
 ALL_ESTIMATORS: list[type[InferenceEstimator]] = list(EXAMPLES)
+PRIVATE_ESTIMATORS: list[type[PrivateEstimator]] = list(PRIVATE_EXAMPLES)
 
 # Checks of scikit-learn that cannot apply, with the reason.
 EXPECTED_FAILURES: dict[type[InferenceEstimator], dict[str, str]] = {

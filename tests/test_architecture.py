@@ -40,6 +40,8 @@ FAMILY_FLOOR = 5
 PART_OF = {
     "_examples": "testing",
     "_format": "report",
+    "_private_checks": "testing",
+    "_private_examples": "testing",
     "_results": "result",
     "_tour": "__main__",
     "wald": "result",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robuststat.simulation._holdout import holdout_reuse, make_holdout_reuse
 from robuststat.simulation._invariance import (
     draw_cloud,
     make_environments,
@@ -24,8 +25,10 @@ __all__ = [
     "MonteCarloResult",
     "draw_cloud",
     "draw_labels",
+    "holdout_reuse",
     "make_environments",
     "make_genius",
+    "make_holdout_reuse",
     "make_invalid_iv",
     "make_invariant_sem",
     "make_many_iv",
