@@ -15,6 +15,7 @@ __version__ = version("robuststat")
 # public name -> module that defines it
 _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
+    "AdaptiveISCV": "robuststat.sampling",
     "CIIV": "robuststat.iv",
     "CollinearityError": _ERRORS,
     "DSLBlackBox": "robuststat.surrogate",
@@ -35,6 +36,7 @@ _EXPORTS: dict[str, str] = {
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,
     "PlausiblyExogenousIV": "robuststat.iv",
+    "ReweightedExpectation": "robuststat.sampling",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
@@ -45,6 +47,7 @@ _EXPORTS: dict[str, str] = {
     "ValidIVATE": "robuststat.iv",
     "WaldTest": "robuststat.result",
     "WeakHeteroscedasticityWarning": "robuststat.iv",
+    "as_law": "robuststat.sampling",
     "aggregate_units": "robuststat.surrogate",
     "coder_agreement": "robuststat.surrogate",
     "combine_waves": "robuststat.surrogate",
@@ -53,7 +56,7 @@ _EXPORTS: dict[str, str] = {
     "draw_wave": "robuststat.surrogate",
     "warmup": "robuststat.kernels",
 }
-_MODULES = ("datasets", "iv", "simulation", "surrogate", "testing")
+_MODULES = ("datasets", "iv", "sampling", "simulation", "surrogate", "testing")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,6 +30,7 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
+from robuststat.sampling import AdaptiveISCV, ReweightedExpectation, as_law
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
@@ -58,6 +60,9 @@ class Example:
         Checks of scikit-learn that cannot hold, with the reason.
     resampled : bool
         Whether the variance comes from drawing rows, so that it depends on their order.
+    api_only : bool
+        Run scikit-learn's checks of the API only: for classes whose data are no rows. The Bunch of
+        ``data`` then has ``arguments``, what ``fit`` takes, in place of frame and roles.
     """
 
     data: Callable[[int], Bunch]
@@ -67,6 +72,28 @@ class Example:
     not_applicable: dict[str, str] = field(default_factory=dict)
     expected: dict[str, str] = field(default_factory=dict)
     resampled: bool = False
+    api_only: bool = False
+
+
+class _Squares:
+    """Model with two outputs; as an object it is written the same in every process."""
+
+    def __call__(self, X: Any) -> Any:
+        return np.column_stack([X[:, 0] ** 2, X[:, 0] ** 2 * X[:, 1] ** 4])
+
+    def __repr__(self) -> str:
+        return "squares"
+
+
+def _model_data(seed: int) -> Bunch:
+    law = as_law({"a": norm(), "b": norm(1.0, 0.5)})
+    return Bunch(arguments=(_Squares(), law), options={"n_budget": 1000, "random_state": seed})
+
+
+def _runs_data(seed: int) -> Bunch:
+    x = np.random.default_rng(seed).normal(size=(400, 1))
+    targets = np.hstack([norm(m, 0.7).logpdf(x) for m in (0.2, -0.3)])
+    return Bunch(arguments=(x[:, 0] ** 2, targets, norm().logpdf(x[:, 0])), options={})
 
 
 class _LinearMoment:
@@ -228,6 +255,36 @@ _CANDIDATES = {
     "confounding": [LinearRegression(), DummyRegressor()],
 }
 _DUMMIES = {name: [DummyRegressor()] for name in _CANDIDATES} | {"effect": ["constant"]}
+_FUNCTION = "fit takes a function and a law, not rows"
+_NO_ROWS = dict.fromkeys(
+    (
+        "check_data_unchanged",
+        "check_arrays_equal_frames",
+        "check_permutation",
+        "check_scaling",
+        "check_weights_duplicate_rows",
+    ),
+    _FUNCTION,
+)
+_NO_FIT_X_Y = dict.fromkeys(
+    (
+        "check_fit_score_takes_y",
+        "check_estimators_overwrite_params",
+        "check_dont_overwrite_parameters",
+        "check_estimators_fit_returns_self",
+        "check_readonly_memmap_input",
+        "check_n_features_in_after_fitting",
+        "check_positive_only_tag_during_fit",
+    ),
+    _FUNCTION,
+)
+
+
+def _sampling(data: Callable[[int], Bunch], options: dict[str, Any]) -> Example:
+    """Estimators that are fitted to a function and a law."""
+    return Example(data, (options,), _last_column, {}, _NO_ROWS, dict(_NO_FIT_X_Y), api_only=True)
+
+
 _UNWEIGHTED = "it is about unweighted regressions and refuses sample_weight"
 EXAMPLES: dict[type[InferenceEstimator], Example] = {
     DSLRegressor: Example(_LINEAR, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
@@ -288,6 +345,8 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
+    AdaptiveISCV: _sampling(_model_data, {"n_budget": 1000}),
+    ReweightedExpectation: _sampling(_runs_data, {}),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
         ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),

@@ -18,8 +18,17 @@ def _warm_segment() -> None:
     segment.segment_sums(np.ones((2, 1)), np.zeros(2, dtype=np.int64), np.zeros((1, 1)))
 
 
+def _warm_mixture() -> None:
+    mixture = importlib.import_module("robuststat.kernels.mixture")
+    points = np.ones((2, 1))
+    mixture.squared_distances(points, np.zeros((1, 1)), np.ones((1, 1, 1)), np.empty((2, 1)))
+    mixture.weighted_moments(
+        points, np.ones((2, 1)), np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+    )
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
-_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment,)
+_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_mixture)
 
 
 def warmup() -> None:
