@@ -99,7 +99,7 @@ def fit_mixture(
 
 
 def select_mixture(
-    points: Array, weights: Array, ridge: Array, rng: np.random.Generator, n_starts: int = 3
+    points: Array, weights: Array, ridge: Array, rng: np.random.Generator, n_starts: int = 2
 ) -> GaussianMixture:
     """Mixture of 1 to 4 Gaussians with the smallest BIC; the sample size is Kish's."""
     d = points.shape[1]

@@ -26,7 +26,7 @@ class Fitted:
     components : Components
         One g_k a column of weights.
     n_shrunk : int
-        Components whose covariance was shrunk to the pooled one, for lack of points.
+        Components whose covariance was shrunk to that of the law, for lack of points.
     n_failed : int
         Mixtures whose EM did not converge.
     """
@@ -43,7 +43,7 @@ def fit_components(
     ridge: Array,
     rng: np.random.Generator,
     *,
-    shrink: bool = True,
+    law_weights: Array | None = None,
 ) -> Fitted:
     """Fit one density to the points under every column of weights.
 
@@ -59,8 +59,9 @@ def fit_components(
         Added to the diagonal of every covariance.
     rng : Generator
         Starts of the EM.
-    shrink : bool
-        Whether a covariance from fewer than d + 2 effective points is pulled to the pooled one.
+    law_weights : ndarray of shape (n,), optional
+        Weights under which the points follow the law: a covariance from fewer than 2 (d + 2)
+        effective points is pulled to that of the law. None: no covariance is.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def fit_components(
             weight=np.concatenate([fit.share for fit in fits]),
         )
         return Fitted(components, n_failed=sum(not fit.converged for fit in fits))
-    mean, cov, n_shrunk = gaussian_fits(points, weights, ridge, shrink=shrink)
+    mean, cov, n_shrunk = gaussian_fits(points, weights, ridge, law_weights)
     if family == "diagonal":
         cov = cov * np.eye(cov.shape[1])
     df = _STUDENT_DF if family == "student" else np.inf
@@ -87,19 +88,23 @@ def fit_components(
 
 
 def gaussian_fits(
-    points: Array, weights: Array, ridge: Array, *, shrink: bool
+    points: Array, weights: Array, ridge: Array, law_weights: Array | None
 ) -> tuple[Array, Array, int]:
-    """Weighted means and covariances with ridge, shrunk where too few points carry the weight."""
+    """Weighted means and covariances with ridge, shrunk where too few points carry the weight.
+
+    They are shrunk to the covariance of the law, not to one pooled over the components: with one
+    expectation that would be its own, and a density around two or three points misses the rest of
+    the mass without a sign of it in the standard error.
+    """
     mean, cov = moments(points, weights)
-    d = points.shape[1]
+    need = 2 * (points.shape[1] + 2)
     n_shrunk = 0
-    if shrink:
+    if law_weights is not None:
         ess = weights.sum(axis=0) ** 2 / np.einsum("nk,nk->k", weights, weights)
-        lack = np.clip((d + 2 - ess) / (d + 2), 0.0, 1.0)
+        lack = np.clip((need - ess) / need, 0.0, 1.0)
         n_shrunk = int((lack > 0).sum())
         if n_shrunk:
-            pooled = (weights / weights.sum(axis=0)).sum(axis=1)
-            _, common = moments(points, pooled[:, None])
+            _, common = moments(points, law_weights[:, None])
             cov = (1 - lack)[:, None, None] * cov + lack[:, None, None] * common
     return mean, cov + np.diag(ridge), n_shrunk
 

@@ -29,6 +29,7 @@ from robuststat.sampling._pilot import (
 )
 from robuststat.sampling._problem import Problem
 from robuststat.sampling._proposal import Densities, Proposal
+from robuststat.sampling._psis import kish
 from robuststat.sampling._runs import Runner
 
 __all__ = ["Learned", "learn"]
@@ -50,8 +51,9 @@ class Learned:
         Controls with coefficients learnt.
     weights : ndarray of shape (J,)
         Weights of the loss.
-    pilot_mass, pilot_se : ndarray of shape (J,)
-        Mean of |phi_j f_j/h| in the first batch, and its standard error.
+    pilot_mass, pilot_se, pilot_ess : ndarray of shape (J,)
+        Mean of |phi_j f_j/h| in the first batch, its standard error, and Kish's effective number
+        of points behind it.
     n_used : int
         Runs used.
     history : list of dict
@@ -68,6 +70,7 @@ class Learned:
     weights: Array
     pilot_mass: Array
     pilot_se: Array
+    pilot_ess: Array
     n_used: int
     history: list[dict[str, Any]]
     notes: list[str]
@@ -113,8 +116,9 @@ class _Learner:
         if empty.any():
             raise DataError(f"{int(empty.sum())} expectations lost all mass while learning.")
         nearest = np.arange(mass.shape[1])
+        law_weights = None if options.paper else self.pool.law_weights()
         if mass.shape[1] > options.max_components:
-            mean, cov, _ = gaussian_fits(points, mass, self.ridge, shrink=True)
+            mean, cov, _ = gaussian_fits(points, mass, self.ridge, law_weights)
             if plan.chosen is None:
                 importance = np.sqrt(self.weights[plan.owner]) * mass.mean(axis=0)
                 plan.chosen, _ = select_representatives(
@@ -124,7 +128,7 @@ class _Learner:
             nearest = _nearest(mean[order], cov[order], len(plan.chosen))
             mass = mass[:, plan.chosen]
         fitted = fit_components(
-            points, mass, options.family, self.ridge, options.rng, shrink=not options.paper
+            points, mass, options.family, self.ridge, options.rng, law_weights=law_weights
         )
         self._remember(fitted.n_shrunk, fitted.n_failed, mass.shape[1])
         return fitted.components, nearest
@@ -132,7 +136,7 @@ class _Learner:
     def _remember(self, n_shrunk: int, n_failed: int, K: int) -> None:
         if n_shrunk:
             self._note(
-                f"{n_shrunk} of {K} covariances were shrunk to the pooled one: too few learning "
+                f"{n_shrunk} of {K} covariances were shrunk to that of the law: too few learning "
                 "points carry their weight."
             )
         if n_failed:
@@ -330,6 +334,7 @@ def learn(
         weights=learner.weights,
         pilot_mass=pilot_mass,
         pilot_se=pilot_se,
+        pilot_ess=kish(mass),
         n_used=used,
         history=history,
         notes=learner.notes,

@@ -69,6 +69,10 @@ class Pool:
         """Logarithm of h at every point."""
         return np.asarray(self.log_mass - np.log(self.n_drawn))
 
+    def law_weights(self) -> Array:
+        """Weights under which the points follow the equal mixture of the laws, (n,)."""
+        return np.asarray(np.exp(self.log_f - self.log_h[:, None]).mean(axis=1))
+
     def values(self, problem: Problem) -> Array:
         """phi_j f_j / h, (n, J)."""
         ratio = np.exp(self.log_f - self.log_h[:, None])
@@ -159,7 +163,7 @@ def plan_components(values: Array, signed: Signed, names: Callable[[int], str]) 
         raise DataError(
             f"No mass seen: {len(empty)} of {len(total)} expectations are zero at every point of "
             f"the first batch (first: {names(int(empty[0]))}). Raise n_budget, pass start=, a law "
-            "that reaches where func is not zero, or use FailureProbability for rare events."
+            "that reaches where func is not zero."
         )
     owner, sign = [], []
     for j in range(values.shape[1]):

@@ -60,6 +60,8 @@ class Problem:
 
     def log_f(self, points: Array, X: Array) -> Array:
         """Log-densities of the laws in the space of the sampler, (n, L)."""
+        if not self.laws[0].has_density:  # plain Monte Carlo: every weight is one
+            return np.zeros((len(points), 1))
         if self.normal and len(self.laws) == 1:
             return _log_normal(points)[:, None]
         out = np.column_stack([law.logpdf(X) for law in self.laws])

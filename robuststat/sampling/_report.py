@@ -20,6 +20,7 @@ from robuststat.sampling._tally import Diagnostics
 __all__ = ["Judgement", "Words", "judge", "make_result", "tell", "term_names"]
 
 _FAR = 4.0  # standard errors
+_FEW = 10.0  # effective points
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,14 @@ class Judgement:
         The final sample seems to miss mass.
     dead : ndarray of bool
         No point of the final sample had any weight under the law.
+    thin : ndarray of bool
+        Fewer than ten effective points of the first batch saw any mass.
     """
 
     heavy: BoolArray
     missed: BoolArray
     dead: BoolArray
+    thin: BoolArray
 
 
 def term_names(problem: Problem, outputs: list[str], laws: list[str] | None) -> list[str]:
@@ -79,7 +83,8 @@ def judge(
         mass, variance = sums.mass()
         far = _FAR * np.sqrt(learned.pilot_se**2 + variance) + 1e-9 * learned.pilot_mass
         missed = mass < learned.pilot_mass - far
-    return Judgement(heavy, missed & ~estimate.dead, estimate.dead)
+    thin = learned.pilot_ess < _FEW if learned.pilot_mass.size else np.zeros_like(missed)
+    return Judgement(heavy, missed & ~estimate.dead, estimate.dead, np.asarray(thin))
 
 
 def heavy_tails(table: pd.DataFrame, n: int) -> BoolArray:
@@ -118,6 +123,13 @@ def tell(
         notes.append(
             f"The final sample seems to miss mass of {_some(names, found.missed)}: the first batch "
             "saw more, by over 4 standard errors. Raise n_budget or set defensive=0.1."
+        )
+        warn(notes[-1], ConvergenceWarning)
+    if found.thin.any():
+        notes.append(
+            f"Few points of the first batch saw mass of {_some(names, found.thin)} (fewer than ten "
+            "effective ones): what they did not see may be missing from the estimate, and its "
+            "interval would not tell. Raise n_budget or pass start=."
         )
         warn(notes[-1], ConvergenceWarning)
     if found.heavy.any():

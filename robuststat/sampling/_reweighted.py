@@ -138,6 +138,7 @@ class ReweightedExpectation(SamplingEstimator):
             heavy=report.heavy_tails(table, n),
             missed=np.zeros(len(names), dtype=bool),
             dead=estimate.dead,
+            thin=np.zeros(len(names), dtype=bool),
         )
         notes = report.tell(judgement, names, table, True, given=True)
         kind = "Self-normalised importance sampling" if self.normalise else "Importance sampling"

@@ -228,6 +228,7 @@ def nothing_learned(problem: Problem, first: Proposal, weights: Any) -> Learned:
         weights=empty,
         pilot_mass=empty,
         pilot_se=empty,
+        pilot_ess=empty,
         n_used=0,
         history=[],
         notes=[],
