@@ -18,7 +18,7 @@ from robuststat.result import InferenceResult
 from robuststat.sampling import _report as report
 from robuststat.sampling._checkpoint import Checkpoint, run_key
 from robuststat.sampling._final import FinalOptions, FinalSample
-from robuststat.sampling._learn import Learned, learn
+from robuststat.sampling._learn import HISTORY_COLUMNS, Learned, learn
 from robuststat.sampling._pilot import LearnOptions
 from robuststat.sampling._problem import Problem
 from robuststat.sampling._runs import Runner, RunOptions
@@ -221,7 +221,7 @@ def _attributes(live: Live, table: pd.DataFrame, weights: Array, used: int) -> d
         "beta_": beta if own.beta.size else np.zeros(problem.n),
         "own_components_": own.index if len(own.index) else np.full((problem.n, 1), -1),
         "components_": Bunch(means=means, covariances=covariances),
-        "history_": pd.DataFrame(learned.history),
+        "history_": pd.DataFrame(learned.history, columns=HISTORY_COLUMNS),
         "diagnostics_": table,
         "khat_": table["khat_values"].to_numpy(),
         "ess_": table["ess_weights"].to_numpy(),

@@ -107,7 +107,7 @@ class AdaptiveISCV(SamplingEstimator):
     user_controls : tuple of (callable, array), optional
         Function (n, d) -> (n, q) and its known means, (q,) or (L, q) with a row a law.
     degree : int, optional
-        Degree of the surrogate; None: chosen by cross-validation from 1 to 4.
+        Degree of the surrogate; None: chosen by cross-validation from 1 to 3.
     start : law, optional
         Law of the first batch in place of f, for functions that f hardly reaches.
     vectorized : bool, default=True
@@ -215,7 +215,7 @@ class AdaptiveISCV(SamplingEstimator):
         "max_components": in_range(1, 10_000, integer=True),
         "cross_fit": optional(in_range(2, 100, integer=True)),
         "user_controls": optional(_is_user),
-        "degree": optional(in_range(1, 6, integer=True)),
+        "degree": optional(in_range(1, 4, integer=True)),
         "vectorized": is_bool,
         "n_jobs": optional(in_range(-1000, 1000, integer=True)),
         "backend": optional(_is_backend),

@@ -29,10 +29,11 @@ from robuststat.sampling._pilot import (
 )
 from robuststat.sampling._problem import Problem
 from robuststat.sampling._proposal import Densities, Proposal
-from robuststat.sampling._psis import kish
 from robuststat.sampling._runs import Runner
 
-__all__ = ["Learned", "learn"]
+__all__ = ["HISTORY_COLUMNS", "Learned", "learn"]
+
+HISTORY_COLUMNS = ["batch", "n", "used", "loss_before", "loss_after", "entropy", "gap", "kept"]
 
 _RIDGE = 1e-6
 
@@ -51,9 +52,9 @@ class Learned:
         Controls with coefficients learnt.
     weights : ndarray of shape (J,)
         Weights of the loss.
-    pilot_mass, pilot_se, pilot_ess : ndarray of shape (J,)
-        Mean of |phi_j f_j/h| in the first batch, its standard error, and Kish's effective number
-        of points behind it.
+    pilot_mass, pilot_se, pilot_hits : ndarray of shape (J,)
+        Mean of |phi_j f_j/h| in the first batch, its standard error, and the number of points
+        where it is not zero.
     n_used : int
         Runs used.
     history : list of dict
@@ -70,7 +71,7 @@ class Learned:
     weights: Array
     pilot_mass: Array
     pilot_se: Array
-    pilot_ess: Array
+    pilot_hits: Array
     n_used: int
     history: list[dict[str, Any]]
     notes: list[str]
@@ -334,7 +335,7 @@ def learn(
         weights=learner.weights,
         pilot_mass=pilot_mass,
         pilot_se=pilot_se,
-        pilot_ess=kish(mass),
+        pilot_hits=(mass > 0).sum(axis=0).astype(np.float64),
         n_used=used,
         history=history,
         notes=learner.notes,
@@ -352,13 +353,5 @@ def _row(
 ) -> dict[str, Any]:
     alpha = proposal.alpha[proposal.alpha > 0]
     entropy = float(-(alpha * np.log(alpha)).sum()) if proposal.components is not None else np.nan
-    return {
-        "batch": batch,
-        "n": n,
-        "used": used,
-        "loss_before": before,
-        "loss_after": after,
-        "entropy": entropy,
-        "gap": gap,
-        "kept": True,
-    }
+    values = (batch, n, used, before, after, entropy, gap, True)
+    return dict(zip(HISTORY_COLUMNS, values, strict=True))

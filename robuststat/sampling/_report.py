@@ -20,7 +20,7 @@ from robuststat.sampling._tally import Diagnostics
 __all__ = ["Judgement", "Words", "judge", "make_result", "tell", "term_names"]
 
 _FAR = 4.0  # standard errors
-_FEW = 10.0  # effective points
+_FEW = 10  # points
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Judgement:
     dead : ndarray of bool
         No point of the final sample had any weight under the law.
     thin : ndarray of bool
-        Fewer than ten effective points of the first batch saw any mass.
+        Fewer than ten points of the first batch saw any mass.
     """
 
     heavy: BoolArray
@@ -83,7 +83,7 @@ def judge(
         mass, variance = sums.mass()
         far = _FAR * np.sqrt(learned.pilot_se**2 + variance) + 1e-9 * learned.pilot_mass
         missed = mass < learned.pilot_mass - far
-    thin = learned.pilot_ess < _FEW if learned.pilot_mass.size else np.zeros_like(missed)
+    thin = learned.pilot_hits < _FEW if learned.pilot_mass.size else np.zeros_like(missed)
     return Judgement(heavy, missed & ~estimate.dead, estimate.dead, np.asarray(thin))
 
 
@@ -127,8 +127,8 @@ def tell(
         warn(notes[-1], ConvergenceWarning)
     if found.thin.any():
         notes.append(
-            f"Few points of the first batch saw mass of {_some(names, found.thin)} (fewer than ten "
-            "effective ones): what they did not see may be missing from the estimate, and its "
+            f"Few points of the first batch saw mass of {_some(names, found.thin)} (fewer than "
+            "ten): what they did not see may be missing from the estimate, and its "
             "interval would not tell. Raise n_budget or pass start=."
         )
         warn(notes[-1], ConvergenceWarning)

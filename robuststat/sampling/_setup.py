@@ -95,12 +95,12 @@ def read_setup(est: Any, law: Any) -> Setup:
     if fraction is None:
         fraction = 0.0 if est.controls == "surrogate" else 0.5
     start = None if est.start is None else as_law(est.start)
+    if start is not None and fraction == 0:
+        raise ParameterError("start= is the law of the first learning batch; learn_fraction is 0.")
     if start is not None:
         check_law(start, "start")
         if start.dim != laws[0].dim:
             raise ParameterError(f"start has dimension {start.dim}, law has {laws[0].dim}.")
-    if start is not None and fraction == 0:
-        raise ParameterError("start= is the law of the first learning batch; learn_fraction is 0.")
     _check_densities(laws, fraction)
     _check_combination(est, laws, fraction)
     normal = _normal_space(est, laws)
@@ -228,7 +228,7 @@ def nothing_learned(problem: Problem, first: Proposal, weights: Any) -> Learned:
         weights=empty,
         pilot_mass=empty,
         pilot_se=empty,
-        pilot_ess=empty,
+        pilot_hits=empty,
         n_used=0,
         history=[],
         notes=[],

@@ -14,7 +14,9 @@ from robuststat.sampling._problem import Problem
 
 __all__ = ["Coordinates", "SurrogateFit", "common_coordinates", "surrogate_values"]
 
-_LARGEST_DEGREE = 4
+# Quartics fit smooth models better still, but their residuals live in the tails: intervals covered
+# .88 in place of .95 at n=3,000.
+_LARGEST_DEGREE = 3
 
 
 @dataclass(frozen=True, slots=True)
