@@ -203,9 +203,13 @@ class _Learner:
         if self.alpha is None:
             self.alpha, self.beta = self.start(values, nearest, index)
         elif self.beta is not None and self.beta.shape != index.shape:
+            # Two signs may come to share a component, or part; the law's control stays last.
+            last = int(extra is not None)
             wider = np.zeros(index.shape)
-            width = min(index.shape[1], self.beta.shape[1])
+            width = min(index.shape[1], self.beta.shape[1]) - last
             wider[:, :width] = self.beta[:, :width]
+            if last:
+                wider[:, -1] = self.beta[:, -1]
             self.beta = wider
         proposal = self.shares(values, components, index)
         points = self.options.draw(proposal, n)
