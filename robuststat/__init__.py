@@ -32,6 +32,7 @@ _EXPORTS: dict[str, str] = {
     "InvalidIVATE": "robuststat.iv",
     "InvalidIVDML": "robuststat.iv",
     "LabelPlan": "robuststat.surrogate",
+    "LawImpact": "robuststat.sampling",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
     "OverlapWarning": _ERRORS,
     "ParameterError": _ERRORS,

@@ -233,6 +233,8 @@ def _attributes(live: Live, table: pd.DataFrame, weights: Array, used: int) -> d
         "n_final_": final.n_drawn,
         "n_runs_": live.runner.n_runs,
         "n_failed_": live.runner.n_failed,
+        "n_laws_": len(problem.laws),
+        "n_outputs_": live.runner.n_outputs,
         "weights_": weights,
         "space_": "normal" if problem.normal else "physical",
         "n_features_in_": d,

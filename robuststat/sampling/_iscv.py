@@ -162,6 +162,8 @@ class AdaptiveISCV(SamplingEstimator):
         Tail index of |phi_j f_j/q| and Kish's effective size of f_j/q.
     n_used_, n_final_, n_runs_ : int
         Points drawn, points of the final sample, runs of the function in this process.
+    n_laws_, n_outputs_ : int
+        Laws, and outputs of the function.
     weights_ : ndarray of shape (J,)
         Weights of the loss.
     space_, status_ : str
@@ -171,6 +173,7 @@ class AdaptiveISCV(SamplingEstimator):
 
     See Also
     --------
+    LawImpact : Comparisons of laws with a reference.
     ReweightedExpectation : When the runs are given.
 
     Notes
@@ -397,4 +400,8 @@ class AdaptiveISCV(SamplingEstimator):
         return plot_history(self.history_, ax)
 
     history_: pd.DataFrame
+    n_laws_: int
+    n_outputs_: int
+    n_features_in_: int
+    feature_names_in_: Any
     components_: Bunch
