@@ -223,7 +223,7 @@ class _Learner:
         self._extend(proposal, points, X, Y, found, n)
         keep = np.isfinite(Y).all(axis=1)
         weight = np.exp(found.log_f - found.log_q[:, None])[keep]
-        last = weight[:, problem.law_col] * Y[keep][:, problem.y_col]
+        last = problem.values(weight, Y[keep])
         ratios = control_ratios(proposal, found)[keep]
         self.beta = own_coefficients(last, ratios, index, paper=options.paper)
         own = OwnControls(index, self.beta)

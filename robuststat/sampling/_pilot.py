@@ -76,7 +76,7 @@ class Pool:
     def values(self, problem: Problem) -> Array:
         """phi_j f_j / h, (n, J)."""
         ratio = np.exp(self.log_f - self.log_h[:, None])
-        return np.asarray(ratio[:, problem.law_col] * self.Y[:, problem.y_col])
+        return problem.values(ratio, self.Y)
 
 
 @dataclass(slots=True)
