@@ -15,6 +15,7 @@ __version__ = version("robuststat")
 # public name -> module that defines it
 _ERRORS = "robuststat._core.errors"
 _EXPORTS: dict[str, str] = {
+    "AdaptiveISCV": "robuststat.sampling",
     "AnchorRegression": "robuststat.invariance",
     "CIIV": "robuststat.iv",
     "CollinearityError": _ERRORS,
@@ -44,6 +45,7 @@ _EXPORTS: dict[str, str] = {
     "InvariantSubsets": "robuststat.invariance",
     "InverseSensitivity": "robuststat.private",
     "LabelPlan": "robuststat.surrogate",
+    "LawImpact": "robuststat.sampling",
     "LinearIRM": "robuststat.invariance",
     "NonlinearICP": "robuststat.invariance",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
@@ -57,6 +59,7 @@ _EXPORTS: dict[str, str] = {
     "PrivacyWarning": _ERRORS,
     "RareEventClassifier": "robuststat.ordinal",
     "ReusableHoldout": "robuststat.private",
+    "ReweightedExpectation": "robuststat.sampling",
     "RobuststatError": _ERRORS,
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
@@ -73,6 +76,7 @@ _EXPORTS: dict[str, str] = {
     "WaldTest": "robuststat.result",
     "WeakHeteroscedasticityWarning": "robuststat.iv",
     "aggregate_units": "robuststat.surrogate",
+    "as_law": "robuststat.sampling",
     "audit_epsilon": "robuststat.private",
     "audit_one_run": "robuststat.private",
     "brant_test": "robuststat.ordinal",
@@ -103,6 +107,7 @@ _MODULES = (
     "iv",
     "ordinal",
     "private",
+    "sampling",
     "simulation",
     "surrogate",
     "testing",

@@ -77,9 +77,11 @@ class InferenceEstimator(BaseEstimator):
             "source into a data frame and pass it to fit."
         )
 
-    def _store(self, result: InferenceResult, data: RoleData) -> Self:
+    def _store(self, result: InferenceResult, data: RoleData | None) -> Self:
         self.result_ = result
-        self.design_ = data.design
+        # Estimators of functions of a random input have no rows, hence no design.
+        if data is not None:
+            self.design_ = data.design
         names = list(result.names)
         position = names.index(INTERCEPT) if INTERCEPT in names else None
         estimate = np.array(result.estimate)

@@ -50,6 +50,15 @@ def _warm_windows() -> None:
         windows.mad_ends(x, x[:1], x[:1], 2, x[2], np.zeros_like(x, shape=(2, 1)))
 
 
+def _warm_mixture() -> None:
+    mixture = importlib.import_module("robuststat.kernels.mixture")
+    points = np.ones((2, 1))
+    mixture.squared_distances(points, np.zeros((1, 1)), np.ones((1, 1, 1)), np.empty((2, 1)))
+    mixture.weighted_moments(
+        points, np.ones((2, 1)), np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+    )
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
 _WARMERS: tuple[Callable[[], None], ...] = (
     _warm_segment,
@@ -57,6 +66,7 @@ _WARMERS: tuple[Callable[[], None], ...] = (
     _warm_ordinal,
     _warm_buckets,
     _warm_windows,
+    _warm_mixture,
 )
 
 

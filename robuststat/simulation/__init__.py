@@ -13,6 +13,15 @@ from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
 from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
 from robuststat.simulation._ordinal import make_ordinal, make_presto, make_rare_events
+from robuststat.simulation._sampling import (
+    make_beam,
+    make_beam_laws,
+    make_flood,
+    make_g_function,
+    make_gaussian_moments,
+    make_ishigami,
+    make_rare_event,
+)
 from robuststat.simulation._surrogate import (
     make_predicted_covariate,
     make_surrogate_linear,
@@ -26,15 +35,22 @@ __all__ = [
     "draw_cloud",
     "draw_labels",
     "holdout_reuse",
+    "make_beam",
+    "make_beam_laws",
     "make_environments",
+    "make_flood",
+    "make_g_function",
+    "make_gaussian_moments",
     "make_genius",
     "make_holdout_reuse",
     "make_invalid_iv",
     "make_invariant_sem",
+    "make_ishigami",
     "make_many_iv",
     "make_ordinal",
     "make_predicted_covariate",
     "make_presto",
+    "make_rare_event",
     "make_rare_events",
     "make_surrogate_linear",
     "make_surrogate_logit",
