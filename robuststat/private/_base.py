@@ -17,6 +17,7 @@ independently. It is private information, computed for audits on made-up data an
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -280,9 +281,11 @@ class PrivateEstimator(BaseEstimator):
         ]
 
     def _call(self) -> str:
+        """Return the constructor call with the parameters that differ from their defaults."""
+        signature = inspect.signature(type(self)).parameters
         parts = []
         for name, value in self.get_params(deep=False).items():
-            if name == "accountant" or value is None:
+            if name == "accountant" or repr(value) == repr(signature[name].default):
                 continue
             words = getattr(value, "__name__", "") if callable(value) else repr(value)
             parts.append(f"{name}={words or type(value).__name__}")
