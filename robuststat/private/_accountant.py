@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import asdict, replace
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import pandas as pd
 
 from robuststat._core.errors import ParameterError, PrivacyBudgetError
 from robuststat._core.params import one_of
-from robuststat.private import _accounting as accounting
 from robuststat.private._charge import (
     Charge,
     Kind,
@@ -21,8 +19,7 @@ from robuststat.private._charge import (
     read_charge,
 )
 from robuststat.private._noise import exact_ratio
-
-Composition: TypeAlias = Literal["basic", "zcdp", "optimal"]
+from robuststat.private._sums import Composition, Sums
 
 # 0.1 charged ten times fits a budget of 1: doubles do not add up to the last digit.
 _SLACK = 1 + 1e-12
@@ -46,9 +43,10 @@ class PrivacyAccountant:
     composition : {"basic", "zcdp", "optimal"}, default="basic"
         How charges add up. "basic": epsilons and deltas are summed (charges in rho are summed and
         converted with the delta that is left). "zcdp": every charge is turned into rho, pure ones
-        by ``epsilon tanh(epsilon/2)`` and exponential mechanisms by ``epsilon**2/8``; needs
-        ``delta > 0``. "optimal": the exact total of equal pure charges (Kairouz, Oh and
-        Viswanath); needs ``delta > 0``, and charges of one size.
+        by ``epsilon tanh(epsilon/2)`` and exponential mechanisms by ``epsilon**2/8``, and the sum
+        is converted back, unless the plain sum is smaller; needs ``delta > 0``. "optimal": the
+        exact total of equal pure charges (Kairouz, Oh and Viswanath); needs ``delta > 0``, and
+        charges of one size.
 
     Attributes
     ----------
@@ -64,7 +62,10 @@ class PrivacyAccountant:
     -----
     Charges may be chosen in view of earlier releases: for "basic" and "zcdp" running sums that
     stay below a fixed budget are valid then, and for "optimal" only the number of equal charges
-    can depend on what was seen, which is a choice among prefixes of one fixed composition.
+    can depend on what was seen, which is a choice among prefixes of one fixed composition. Taking
+    the smaller of two totals is valid as well [derived]: where the plain sum fits, the log ratio
+    is at most epsilon; the other outcomes are outcomes of a release stopped by its rho alone, and
+    what exceeds epsilon there has probability at most delta.
 
     References
     ----------
@@ -105,6 +106,7 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         self.delta = float(delta)
         self.composition: Composition = composition
         self._charges: list[Charge] = []
+        self._sums = Sums()
         self._lock = threading.Lock()
         self._closed = ""
 
@@ -168,7 +170,7 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         0
         """
         with self._lock:
-            self._check_fits(charge)
+            self._sums = self._check_fits(charge)
             self._charges.append(charge)
             return len(self._charges) - 1
 
@@ -202,19 +204,21 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         >>> ledger.total()
         PrivacyCost(epsilon=0.25, delta=0.0)
         """
-        return self._total(self._charges)
+        return self._sums.total(self.composition, self.delta)
 
     @property
     def remaining(self) -> PrivacyCost:
         """Largest pure epsilon that one more charge may cost, and delta not promised yet."""
-        return self._remaining()
+        budget = PrivacyCost(self.epsilon, self.delta)
+        return self._sums.remaining(self.composition, budget, _SLACK)
 
     @property
     def history_(self) -> pd.DataFrame:
         """One row a charge, with the running total."""
-        rows = []
-        for i, charge in enumerate(self._charges):
-            total = self._total(self._charges[: i + 1])
+        rows, sums = [], Sums()
+        for charge in self._charges:
+            sums = sums.plus(charge)
+            total = sums.total(self.composition, self.delta)
             rows.append(
                 asdict(charge) | {"total_epsilon": total.epsilon, "total_delta": total.delta}
             )
@@ -261,7 +265,9 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         PrivacyCost(epsilon=0.5, delta=0.0)
         """
         ledger = cls(values["epsilon"], values["delta"], values["composition"])
-        ledger._charges = [Charge(**charge) for charge in values["charges"]]
+        for charge in values["charges"]:
+            ledger._charges.append(Charge(**charge))
+            ledger._sums = ledger._sums.plus(ledger._charges[-1])
         return ledger
 
     def mark_failed(self, receipt: int) -> None:
@@ -282,28 +288,31 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
         with self._lock:
             self._charges[receipt] = replace(self._charges[receipt], failed=True)
 
-    def _check_fits(self, charge: Charge) -> None:
+    def _check_fits(self, charge: Charge) -> Sums:
+        """Return the sums with the charge, when it may be made."""
         if self._closed:
             raise PrivacyBudgetError(f"This ledger cannot be charged: {self._closed}")
         self._check_adjacency(charge)
         self._check_unit(charge)
-        total = self._total([*self._charges, charge])
+        sums = self._sums.plus(charge)
+        total = sums.total(self.composition, self.delta)
         if total.epsilon > self.epsilon * _SLACK or total.delta > self.delta * _SLACK:
-            left = self._remaining()
+            left = self.remaining
             raise PrivacyBudgetError(
                 f"A charge of {cost_words(charge)} does not fit: epsilon={left.epsilon:.6g}, "
                 f"delta={left.delta:.6g} is left of epsilon={self.epsilon:.6g}, "
                 f"delta={self.delta:.6g}. Spend less, or ask for a larger budget."
             )
+        return sums
 
     def _check_adjacency(self, charge: Charge) -> None:
         """Refuse sums of promises about different neighbours, which mean nothing."""
-        known = {other.adjacency for other in [*self._charges, charge]} - {""}
-        if len(known) > 1:
+        known = self._sums.adjacency
+        if known and charge.adjacency and known != charge.adjacency:
             raise ParameterError(
-                f"This ledger has charges under adjacency {min(known - {charge.adjacency})!r}, the "
-                f"new one is under {charge.adjacency!r}. Give all estimators the same adjacency "
-                "(an epsilon under 'add_remove' is 2 epsilon under 'replace')."
+                f"This ledger has charges under adjacency {known!r}, the new one is under "
+                f"{charge.adjacency!r}. Give all estimators the same adjacency (an epsilon "
+                "under 'add_remove' is 2 epsilon under 'replace')."
             )
 
     def _check_unit(self, charge: Charge) -> None:
@@ -315,46 +324,12 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
                 f"composition='optimal' adds up pure charges, got {cost_words(charge)}. "
                 "Use composition='zcdp'."
             )
-        unit = self._charges[0].epsilon if self._charges else charge.epsilon
-        if charge.epsilon > unit * _SLACK:
+        unit = self._sums.unit
+        if self._charges and charge.epsilon > unit * _SLACK:
             raise ParameterError(
                 f"composition='optimal' adds up charges of one size: the first was {unit:.6g}, "
                 f"got {charge.epsilon:.6g}. Use composition='zcdp' for different sizes."
             )
-
-    def _total(self, charges: list[Charge]) -> PrivacyCost:
-        if not charges:
-            return PrivacyCost(0.0, 0.0)
-        delta = math.fsum(charge.delta for charge in charges)
-        if self.composition == "optimal":
-            # A smaller charge counts as a whole one, so that the total depends on k only.
-            k, unit = len(charges), charges[0].epsilon
-            return PrivacyCost(accounting.optimal_epsilon(k, unit, self.delta), self.delta)
-        if self.composition == "zcdp":
-            rho = math.fsum(charge.as_zcdp for charge in charges)
-            left = max(self.delta - delta, 0.0)
-            return PrivacyCost(accounting.zcdp_to_epsilon(rho, left), max(self.delta, delta))
-        epsilon = math.fsum(charge.epsilon for charge in charges)
-        rho = math.fsum(charge.rho for charge in charges)
-        if rho == 0:
-            return PrivacyCost(epsilon, delta)
-        left = max(self.delta - delta, 0.0)
-        return PrivacyCost(epsilon + accounting.zcdp_to_epsilon(rho, left), max(self.delta, delta))
-
-    def _remaining(self) -> PrivacyCost:
-        total = self._total(self._charges)
-        given = math.fsum(charge.delta for charge in self._charges)
-        if self.composition == "zcdp":
-            rho = math.fsum(charge.as_zcdp for charge in self._charges)
-            left = accounting.zcdp_for(self.epsilon, self.delta - given) - rho
-            return PrivacyCost(_pure_of(left), self.delta - given)
-        if self.composition == "optimal" and self._charges:
-            unit = self._charges[0].epsilon
-            one_more = accounting.optimal_epsilon(len(self._charges) + 1, unit, self.delta)
-            return PrivacyCost(unit if one_more <= self.epsilon * _SLACK else 0.0, 0.0)
-        left = self.epsilon - total.epsilon
-        # What is left after sums of doubles is told to the digits that mean something.
-        return PrivacyCost(max(0.0, float(f"{left:.12g}")), max(0.0, self.delta - total.delta))
 
     def __enter__(self) -> Self:
         return self
@@ -386,14 +361,3 @@ delta=0 is left of epsilon=1, delta=0. Spend less, or ask for a larger budget.
             f"composition={self.composition!r}): spent epsilon={spent.epsilon:.6g}, "
             f"delta={spent.delta:.6g}"
         )
-
-
-def _pure_of(rho: float) -> float:
-    """Epsilon with ``epsilon tanh(epsilon/2) = rho``, from below."""
-    low, high = 0.0, max(rho, 0.0) + 2.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if accounting.pure_to_zcdp(middle) <= rho else (low, middle)
-    return low

@@ -88,7 +88,7 @@ class PrivacyLoss:
         Supremum of ``abs(log p_S - log p_S2)`` over all outputs; log ratios of independent parts
         add up.
     claimed : float
-        What the estimator charges for.
+        What the estimator charges for one row: epsilon divided by ``max_contributions``.
     at : tuple of float
         Where it is attained, one point a part (grid positions in grid mode).
 
@@ -163,7 +163,7 @@ def exact_privacy_loss(est: Any, S: Any, S2: Any) -> PrivacyLoss:
     worst = max(ways, key=lambda way: sum(loss for loss, _ in way))
     return PrivacyLoss(
         epsilon=float(sum(loss for loss, _ in worst)),
-        claimed=float(est.epsilon),
+        claimed=float(est.epsilon) / getattr(est, "max_contributions", 1),
         at=tuple(at for _, at in worst),
     )
 

@@ -4,6 +4,9 @@ A double has gaps whose size depends on its value, so noise added to one reveals
 added to (Mironov 2012). Here every probability is a ratio of integers or a series of such ratios,
 and every draw is an integer: Bernoulli(exp(-x)), discrete Laplace and discrete Gaussian as in
 Canonne, Kamath and Steinke (2020), *The discrete Gaussian for differential privacy*.
+
+The time a draw takes is random and depends on what is drawn. Who can time single releases learns
+something about the noise; that is outside the guarantee, as is every other side channel.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robuststat.simulation._holdout import holdout_reuse, make_holdout_reuse
 from robuststat.simulation._iv import make_invalid_iv, make_weak_iv
 from robuststat.simulation._iv_classical import make_genius, make_many_iv
 from robuststat.simulation._labels import draw_labels
@@ -17,7 +18,9 @@ from robuststat.simulation._surrogate import (
 __all__ = [
     "MonteCarloResult",
     "draw_labels",
+    "holdout_reuse",
     "make_genius",
+    "make_holdout_reuse",
     "make_invalid_iv",
     "make_many_iv",
     "make_predicted_covariate",

@@ -9,7 +9,7 @@ import pytest
 
 from robuststat._private_checks import PRIVATE_CHECKS
 from robuststat._private_examples import PRIVATE_EXAMPLES, PrivateExample, private_example_of
-from robuststat.private import SparseVector
+from robuststat.private import PrivacyAccountant, SparseVector
 from robuststat.private._base import PrivateEstimator, check_bounds
 from robuststat.private._intake import read_column
 from robuststat.private._noise import discrete_laplace
@@ -177,6 +177,26 @@ def test_a_broken_promise_is_found(mutant, check):
     run = next(c for c in PRIVATE_CHECKS if c.__name__ == check)
     with pytest.raises(AssertionError):
         run(mutant, EXAMPLE)
+
+
+def test_a_ledger_that_forgets_failed_releases_is_found(monkeypatch):
+    def forget(self, receipt):
+        del self._charges[receipt]
+
+    monkeypatch.setattr(PrivacyAccountant, "mark_failed", forget)
+    run = next(c for c in PRIVATE_CHECKS if c.__name__ == "check_payment")
+    with pytest.raises(AssertionError, match="a failed release was not charged"):
+        run(NoisyMean, EXAMPLE)
+
+
+def test_failed_releases_are_named_in_the_history():
+    ledger = PrivacyAccountant(1.0)
+    est = NoisyMean(epsilon=0.5, bounds=(0, 1), accountant=ledger)
+    est._draw = lambda x, release, source: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        est.fit([0.5])
+    assert ledger.history_["failed"].tolist() == [True]
+    assert ledger.remaining.epsilon == 0.5
 
 
 def test_rows_of_one_person_share_the_guarantee():
