@@ -440,9 +440,8 @@ def hurried(values, k_max):
 
 
 mine = InverseSensitivity(midhinge, epsilon=1, bounds=BOUNDS, rho=10, random_state=1).fit(income)
-print(
-    f"private midhinge {mine.estimate_:.1f}, without privacy {midhinge(np.sort(income), 0)[0][0]:.1f}"
-)
+exact = midhinge(np.sort(income), 0)[0][0]
+print(f"private midhinge {mine.estimate_:.1f}, without privacy {exact:.1f}")
 try:
     InverseSensitivity(hurried, epsilon=1, bounds=BOUNDS, rho=10, random_state=1).fit(income)
 except ParameterError as error:

@@ -224,7 +224,7 @@ class DPNormalMean(PrivateEstimator):
             type(self).__name__,
             bounds=(-limit, limit),
             rho=_PRECISION * low,
-            step=low / 256,
+            step=low / 4096,  # rounding adds half a step to each end
             kind="step",
             secure=True,
         )
@@ -326,7 +326,8 @@ class DPNormalMean(PrivateEstimator):
             factor = sigma_factor(n, share, setup.log_range, self._failure)
         if math.isfinite(centre) and math.isfinite(factor):
             return
-        what = "middle" if not math.isfinite(centre) else "standard deviation"
+        parts = {"middle": centre, "standard deviation": factor}
+        what = " and the ".join(name for name, value in parts.items() if math.isinf(value))
         warn(
             f"{type(self).__name__}: {n:,} records are too few for epsilon={float(epsilon):.4g} "
             f"to find the {what} of the records: clipping will cover all of the public range, and "

@@ -40,7 +40,8 @@ def clip_rows(rows: Array, radius: float, levels: int) -> IntArray:
     safe = np.where(usable, largest, 1.0)
     unit = np.where(usable[:, None], rows, 0.0) / safe[:, None]  # squares cannot overflow
     norm = np.maximum(np.linalg.norm(unit, axis=1), 1e-300)
-    length = np.minimum(safe / radius, 1.0 / norm)
+    with np.errstate(over="ignore"):  # a warning would tell of a huge record
+        length = np.minimum(safe / radius, 1.0 / norm)
     scaled = unit * (length * levels)[:, None]
     steps = np.rint(scaled).astype(np.int64)
     beyond = _squares(steps) > levels**2  # rounding up at the edge
