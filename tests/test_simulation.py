@@ -757,7 +757,9 @@ def test_public_names():
     assert set(simulation.__all__) == {
         "MonteCarloResult",
         "draw_labels",
+        "holdout_reuse",
         "make_genius",
+        "make_holdout_reuse",
         "make_invalid_iv",
         "make_many_iv",
         "make_predicted_covariate",

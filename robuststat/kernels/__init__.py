@@ -18,8 +18,22 @@ def _warm_segment() -> None:
     segment.segment_sums(np.ones((2, 1)), np.zeros(2, dtype=np.int64), np.zeros((1, 1)))
 
 
+def _warm_buckets() -> None:
+    buckets = importlib.import_module("robuststat.kernels.buckets")
+    counts, x = np.zeros(2, dtype=np.int64), np.ones(1)
+    buckets.count_buckets(x, 0.0, 1.0, 1, 0, counts, counts.copy())
+    buckets.collect_buckets(x, 0.0, 1.0, 1, 0, np.ones(2, dtype=np.bool_), counts, 0)
+
+
+def _warm_windows() -> None:
+    windows = importlib.import_module("robuststat.kernels.windows")
+    for x in (np.arange(3), np.arange(3.0)):
+        windows.window_widths(x, np.ones(1, dtype=np.int64), np.zeros_like(x, shape=1))
+        windows.mad_ends(x, x[:1], x[:1], 2, x[2], np.zeros_like(x, shape=(2, 1)))
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
-_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment,)
+_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_buckets, _warm_windows)
 
 
 def warmup() -> None:

@@ -7,9 +7,13 @@ of records that would have to come or go.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
+from robuststat._core.types import IntArray
 from robuststat.private._engine import Layers
 from robuststat.private._envelopes import ScoreKind
 from robuststat.private._measure import Measure, Uniform
@@ -92,19 +96,18 @@ def quantile_layers(
     """
     unit, n = score_unit(q), ranks.n
     score_max = min(score_max, unit * n)
-    levels = sorted(v for v in _levels(ranks, q, score_max) if v <= score_max)
-    lows: list[int] = []
-    highs: list[int] = []
-    scores: list[int] = []
-    for level in levels:
-        low, high = _left_end(ranks, q, level), _right_end(ranks, q, level)
-        if low > high:
-            continue
-        ends = (max(low - margin, first), min(high + margin, last))
-        if not lows or ends[0] < lows[-1] or ends[1] > highs[-1]:
-            lows.append(ends[0])
-            highs.append(ends[1])
-            scores.append(level)
+    table = _Window.of(ranks, q, score_max)
+    levels = table.levels(score_max)
+    low, high = (
+        table.left_ends(levels, int(ranks.lo)),
+        table.right_ends(levels, int(ranks.hi)),
+    )
+    some = low <= high  # among ties there may be no point with a score this low
+    low, high = np.maximum(low - margin, first), np.minimum(high + margin, last)
+    low, high, levels = low[some], high[some], levels[some]
+    grows = np.ones(len(levels), dtype=np.bool_)
+    grows[1:] = (low[1:] < low[:-1]) | (high[1:] > high[:-1])
+    lows, highs, scores = (part[grows].tolist() for part in (low, high, levels))
     if score_max == unit * n:
         lows[-1], highs[-1] = first, last
     elif scores[-1] < score_max:
@@ -116,40 +119,65 @@ def quantile_layers(
     return Layers(lows, highs, scores, unit, first, last, measure or Uniform(), kind)
 
 
-def _levels(ranks: Any, q: Fraction, score_max: int) -> set[int]:
-    """Scores that occur at order statistics and between them."""
-    p, d, n = q.numerator, q.denominator, ranks.n
-    left, right = quantile_window(q, n, score_max)
-    found = {score_max} if n == 0 else {score_unit(q) * n}
-    for j in range(max(left, 0), min(right, n) + 1):
-        found.add(abs(d * j - p * n))
-        if j >= 1:
-            found.add(abs(_at(ranks, q, int(ranks.at([j])[0]))))
-    return found
-
-
 def _at(ranks: Any, q: Fraction, value: int) -> int:
     """Signed score of an order statistic."""
     p, d = q.numerator, q.denominator
-    below, above = int(ranks.count_below(value)), int(ranks.n - ranks.count_upto(value))
-    return (d - p) * below - p * above
+    below, upto = ranks.counts_around(np.array([value]))
+    return (d - p) * int(below[0]) - p * (int(ranks.n) - int(upto[0]))
 
 
-def _right_end(ranks: Any, q: Fraction, level: int) -> int:
-    """Largest point with a signed score of at most ``level``; the score grows along the line."""
-    p, d, n = q.numerator, q.denominator, ranks.n
-    j = (level + p * n) // d  # with at most j records below, a point between records is fine
-    if j >= n:
-        return int(ranks.hi)
-    value = int(ranks.at([j + 1])[0])
-    return value if _at(ranks, q, value) <= level else value - 1
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Order statistics of neighbouring ranks with their signed scores, which grow along the line.
 
+    Attributes
+    ----------
+    start : int
+        First rank.
+    values, scores : ndarray
+        Order statistics and their signed scores.
+    n, p, d : int
+        Records, and q = p / d.
+    """
 
-def _left_end(ranks: Any, q: Fraction, level: int) -> int:
-    """Smallest point with a signed score of at least ``-level``."""
-    p, d, n = q.numerator, q.denominator, ranks.n
-    j = -((level - p * n) // d)  # smallest j with d j - p n >= -level
-    if j <= 0:
-        return int(ranks.lo)
-    value = int(ranks.at([j])[0])
-    return value if _at(ranks, q, value) >= -level else value + 1
+    start: int
+    values: IntArray
+    scores: IntArray
+    n: int
+    p: int
+    d: int
+
+    @classmethod
+    def of(cls, ranks: Any, q: Fraction, score_max: int) -> _Window:
+        """Ranks that points with a score of at most ``score_max`` lie between."""
+        p, d, n = q.numerator, q.denominator, int(ranks.n)
+        left, right = quantile_window(q, n, score_max)
+        start = max(left, 1)
+        values = ranks.at(np.arange(start, min(right, n) + 1))
+        below, upto = ranks.counts_around(values)
+        return cls(start, values, (d - p) * below - p * (n - upto), n, p, d)
+
+    def levels(self, score_max: int) -> IntArray:
+        """Scores that occur at these order statistics and between them, in order."""
+        gaps = np.arange(self.start - 1, self.start + len(self.values))
+        between = np.abs(self.d * gaps - self.p * self.n)
+        found = np.concatenate([between, np.abs(self.scores), [score_max]])
+        return np.unique(found[found <= score_max])
+
+    def right_ends(self, levels: IntArray, hi: int) -> IntArray:
+        """Largest points with signed scores of at most ``levels``."""
+        # With at most j records below, a point between records is fine.
+        j = (levels + self.p * self.n) // self.d
+        return self._ends(j + 1, j >= self.n, hi, lambda s, v: np.where(s <= levels, v, v - 1))
+
+    def left_ends(self, levels: IntArray, lo: int) -> IntArray:
+        """Smallest points with signed scores of at least ``-levels``."""
+        j = -((levels - self.p * self.n) // self.d)
+        return self._ends(j, j <= 0, lo, lambda s, v: np.where(s >= -levels, v, v + 1))
+
+    def _ends(self, ranks: IntArray, outside: Any, end: int, choose: Any) -> IntArray:
+        if not len(self.values):
+            return np.full(len(ranks), end)
+        position = np.clip(ranks - self.start, 0, len(self.values) - 1)
+        inside = choose(self.scores[position], self.values[position])
+        return np.asarray(np.where(outside, end, inside))

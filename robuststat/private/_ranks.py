@@ -42,12 +42,8 @@ class Ranks(ABC):
         """Exact sum of x_(1), ..., x_(rank), for rank in 0..n."""
 
     @abstractmethod
-    def count_below(self, value: int) -> int:
-        """Count values smaller than ``value``, which is one of the order statistics held."""
-
-    @abstractmethod
-    def count_upto(self, value: int) -> int:
-        """Count values not larger than ``value``, one of the order statistics held."""
+    def counts_around(self, values: IntArray) -> tuple[IntArray, IntArray]:
+        """Count values smaller than, and not larger than, some of the order statistics held."""
 
     def at(self, ranks: Any) -> IntArray:
         """Order statistics, with ``lo`` and ``hi`` beyond the ends."""
@@ -126,21 +122,16 @@ class SortedRanks(Ranks):
         piece = self._piece(rank)
         return piece.before + exact_sum(piece.values[: rank - piece.start + 1])
 
-    def count_below(self, value: int) -> int:
-        """Count values smaller than one that is held."""
-        piece = self._holding(value)
-        return piece.start - 1 + int(np.searchsorted(piece.values, value, side="left"))
-
-    def count_upto(self, value: int) -> int:
-        """Count values not larger than one that is held."""
-        piece = self._holding(value)
-        return piece.start - 1 + int(np.searchsorted(piece.values, value, side="right"))
-
-    def _holding(self, value: int) -> Piece:
+    def counts_around(self, values: IntArray) -> tuple[IntArray, IntArray]:
+        """Count values smaller than, and not larger than, some that are held."""
+        below, upto = np.zeros_like(values), np.zeros_like(values)
         for piece in self.pieces:
-            if len(piece.values) and piece.values[0] <= value <= piece.values[-1]:
-                return piece
-        raise AssertionError(f"value {value} is none of the order statistics held")
+            if len(piece.values):
+                here = (values >= piece.values[0]) & (values <= piece.values[-1])
+                for out, side in ((below, "left"), (upto, "right")):
+                    found = np.searchsorted(piece.values, values[here], side=side)  # type: ignore[call-overload]
+                    out[here] = piece.start - 1 + found
+        return below, upto
 
 
 class CountedRanks(Ranks):
@@ -177,14 +168,10 @@ class CountedRanks(Ranks):
         seen = int(self.cumulative[j - 1]) if j else 0
         return total + j * (rank - seen) + self.offset * rank
 
-    def count_below(self, value: int) -> int:
-        """Count values smaller than ``value``."""
-        j = value - self.offset
-        return int(self.cumulative[min(j, len(self.counts)) - 1]) if j > 0 and self.n else 0
-
-    def count_upto(self, value: int) -> int:
-        """Count values not larger than ``value``."""
-        return self.count_below(value + 1)
+    def counts_around(self, values: IntArray) -> tuple[IntArray, IntArray]:
+        """Count values smaller than, and not larger than, some that occur."""
+        upto = self.cumulative[values - self.offset]
+        return upto - self.counts[values - self.offset], upto
 
     def within(self, first: int, last: int) -> CountedRanks:
         """Only the values in first..last, with that range."""
