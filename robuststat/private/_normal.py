@@ -314,7 +314,8 @@ class DPNormalMean(PrivateEstimator):
         repeat = _Repetition(self, setup, n, epsilon)
         draws = np.array([repeat(rng, centre, sigma) for _ in range(self.n_boot)])
         low, high = basic_interval(centre, draws, self.level)
-        return np.array([low, high]) + (self.estimate_ - centre)
+        move = self.estimate_ - centre
+        return np.asarray([low + move, high + move], dtype=np.float64)
 
     def _check_size(self, n: int, setup: Setup, epsilon: Fraction) -> None:
         """Warn when the middle or sigma cannot be found from so few records."""

@@ -99,8 +99,11 @@ def test_too_few_records_warn_before_the_charge():
     est = DPNormalMean(epsilon=0.1, mean_bound=50, sigma=1.0, accountant=ledger)
     with pytest.warns(UserWarning, match="too few"):
         est.fit(X[:20, 0])
-    with pytest.warns(UserWarning, match="standard deviation"):
+    with pytest.warns(UserWarning) as caught:  # noqa: PT030
         est.set_params(epsilon=2, sigma=None, sigma_bounds=(0.1, 10)).fit(X[:240, 0])
+    words = [str(warning.message) for warning in caught]
+    assert "middle and the standard deviation" in words[0]
+    assert "upper bound of sigma is the public one" in words[1]
     assert est.sigma_upper_ == 10.0
     assert "public one" in str(est.summary())
 
