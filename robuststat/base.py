@@ -18,7 +18,7 @@ from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import Check, check_parameters
 from robuststat._core.roles import RoleReader
-from robuststat._core.table import as_table, to_codes, to_float
+from robuststat._core.table import rows_frame, to_codes, to_float
 from robuststat._core.types import Array
 from robuststat._core.vcov import meat, small_sample
 from robuststat.result import InferenceResult, WaldTest
@@ -77,9 +77,11 @@ class InferenceEstimator(BaseEstimator):
             "source into a data frame and pass it to fit."
         )
 
-    def _store(self, result: InferenceResult, data: RoleData) -> Self:
+    def _store(self, result: InferenceResult, data: RoleData | None) -> Self:
         self.result_ = result
-        self.design_ = data.design
+        # Estimators of functions of a random input have no rows, hence no design.
+        if data is not None:
+            self.design_ = data.design
         names = list(result.names)
         position = names.index(INTERCEPT) if INTERCEPT in names else None
         estimate = np.array(result.estimate)
@@ -181,14 +183,7 @@ class InferenceEstimator(BaseEstimator):
         eta = self._eta(design)
         fitted, slope = self._mean_and_slope(eta)
         variance = _fitted_variance(design, np.asarray(self.result_.vcov), slope)
-        table = as_table(X)
-        if table is None:
-            array = np.asarray(X, dtype=np.float64)
-            frame = pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
-        else:
-            frame = table.pandas(table.names)
-            if isinstance(X, pd.DataFrame):
-                frame.index = X.index
+        table, frame = rows_frame(X)
         columns = {".fitted": fitted, ".se_fit": np.sqrt(np.maximum(variance, 0.0))}
         if y is not None:
             columns[".resid"] = self._outcome_numbers(self._new_outcome(table, len(frame), y))

@@ -12,9 +12,10 @@ from sklearn.utils import Bunch
 
 from robuststat._core.errors import ParameterError
 
-__all__ = ["load_sentences"]
+__all__ = ["load_health", "load_sentences"]
 
 _PACKAGE = "robuststat.data"
+_HEALTH = ["excellent", "good", "fair", "poor"]
 _SENTIMENTS = ["negative", "neutral", "positive"]
 # Three-class label, the score it is cut from, and the half-width of neutral: ratings and sums of
 # AFINN's word scores count in whole points, so nearest to 0 is within 0.5; 0.05 is the threshold
@@ -52,6 +53,63 @@ def _three_classes(scores: pd.Series[float], half_width: float) -> pd.Categorica
     beyond = [values < -half_width, values > half_width]
     label = np.select(beyond, ["negative", "positive"], default="neutral")
     return pd.Categorical(label.tolist(), _SENTIMENTS)
+
+
+def load_health(*, as_frame: bool = True) -> Bunch:
+    """Load self-rated health of 5,294 people, in four ordered classes of which the last is rare.
+
+    Participants of the RAND Health Insurance Experiment rated their health excellent, good, fair or
+    poor (1.7 %). Use it for ordinal regressions and rare events.
+
+    Parameters
+    ----------
+    as_frame : bool, default True
+        True gives pandas objects, False gives NumPy arrays, one per column.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        With the keys
+
+        frame : DataFrame of shape (5294, 9)
+            All columns; only with ``as_frame=True``. ``health`` is an ordered categorical.
+        data : DataFrame of shape (5294, 6)
+            The columns ``feature_names`` of ``frame``; only with ``as_frame=True``.
+        target : Series or ndarray of shape (5294,)
+            ``health``; in an array the labels are text.
+        <column> : ndarray of shape (5294,)
+            Every column under its own name; only with ``as_frame=False``.
+        feature_names : list of str
+            Physical limitation, chronic diseases, and four columns of the insurance plan.
+        target_name : str
+            "health".
+        DESCR : str
+            Source, licence, units and meaning of every column.
+
+    References
+    ----------
+    A.C. Cameron and P.K. Trivedi (2005). Microeconometrics: Methods and Applications. Cambridge.
+
+    Examples
+    --------
+    >>> from robuststat.datasets import load_health
+    >>> health = load_health()
+    >>> health.target.value_counts(sort=False).to_dict()
+    {'excellent': 2859, 'good': 1899, 'fair': 444, 'poor': 92}
+    """
+    name = "health.csv.gz"
+    with (_folder() / name).open("rb") as stream:
+        frame = pd.read_csv(stream, compression="gzip")
+    frame["health"] = pd.Categorical(frame["health"], _HEALTH, ordered=True)
+    info = Bunch(
+        feature_names=["physlm", "disea", "lncoins", "idp", "lpi", "fmde"],
+        target_name="health",
+        DESCR=_description(name),
+    )
+    if as_frame:
+        return Bunch(frame=frame, data=frame[info.feature_names], target=frame["health"], **info)
+    columns = {str(column): frame[column].to_numpy() for column in frame}
+    return Bunch(target=columns["health"], **columns, **info)
 
 
 def load_sentences(*, as_frame: bool = True, classes: int = 2) -> Bunch:

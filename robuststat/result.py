@@ -34,7 +34,9 @@ class InferenceResult(TabulatedEstimates):
     estimate : array-like of shape (k,)
         Point estimates.
     vcov : array-like of shape (k, k)
-        Variance matrix; zero variances are allowed, NaN is not.
+        Variance matrix; zero variances are allowed, NaN is not. Of shape (k,): variances only, for
+        so many estimates that their covariances are not computed; joint intervals are then
+        Bonferroni's, and tests and contrasts of several estimates are refused.
     names : sequence of str
         Term of each estimate; together with ``component`` and ``outcomes`` they must be unique.
     df : float, default=inf
@@ -117,6 +119,7 @@ class InferenceResult(TabulatedEstimates):
             if not slopes:
                 raise ParameterError("There is no coefficient besides the intercept. Pass R.")
             R = np.eye(len(self.names))[slopes]
+        self._need_covariances()
         rows = linear_map(R, self.labels)
         values = np.asarray(r, dtype=np.float64)
         if values.shape not in ((), (len(rows.words),)) or not np.isfinite(values).all():
@@ -159,6 +162,7 @@ class InferenceResult(TabulatedEstimates):
              term  estimate  std_error
         0  -a + b       2.0      1.414
         """
+        self._need_covariances()
         rows = linear_map(matrix, self.labels)
         if rows.constant.any():
             raise ParameterError("A contrast is a combination of coefficients without a constant.")
@@ -178,6 +182,13 @@ class InferenceResult(TabulatedEstimates):
             influence=None if self.influence is None else self.influence @ C.T,
             call=self.call,
         )
+
+    def _need_covariances(self) -> None:
+        if self.vcov.ndim == 1:
+            raise ParameterError(
+                f"Only the variances of these {len(self.names):,} estimates were computed, and "
+                "this needs covariances. Estimate fewer at once."
+            )
 
     def equivalence_test(
         self, low: ArrayLike, high: ArrayLike, level: float = 0.95

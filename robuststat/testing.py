@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.estimator_checks import check_estimator
 
-from robuststat._examples import EXAMPLES, example_of
+from robuststat._examples import EXAMPLES, example_of, invention_of
 from robuststat._private_checks import check_private_estimator
 from robuststat._private_examples import PRIVATE_EXAMPLES
 from robuststat.base import InferenceEstimator
@@ -54,7 +54,7 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
     -------
     type
         Missing roles are invented from X; two numeric classes other than 0 and 1 are accepted,
-        because scikit-learn's data use 1 and 2.
+        because scikit-learn's data use 1 and 2, and ordered classes may be text.
 
     Examples
     --------
@@ -71,9 +71,12 @@ def with_invented_roles(cls: type[InferenceEstimator]) -> type[InferenceEstimato
 
     class Hooked(cls):  # type: ignore[valid-type, misc]
         def _missing_role(self, role: str, X: Any, y: Any) -> Any:
-            return example_of(cls).invent(role, X, y)
+            return invention_of(cls)(role, X, y)
 
         def _refuse_numbers(self, name: str, values: list[float]) -> None:
+            return None
+
+        def _refuse_unordered(self, name: str, values: list[Any]) -> None:
             return None
 
         def __sklearn_tags__(self) -> Any:
@@ -105,6 +108,7 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     Bunch
         ``frame`` with covariates and roles as columns; ``covariates``, ``outcome``; ``roles``
         mapping role -> column; ``options`` for the constructor that make the fit deterministic.
+        Classes that are fitted to something else have ``arguments`` of ``fit`` and ``options``.
 
     Examples
     --------
@@ -156,7 +160,10 @@ def check_sklearn(cls: type[InferenceEstimator]) -> None:
         # The checks' tiny data sets are fully labelled, which the estimators warn about.
         with warnings.catch_warnings(action="ignore"):
             outcomes = check_estimator(
-                hooked(**options), expected_failed_checks=expected, on_fail=None
+                hooked(**options),
+                legacy=not example_of(cls).api_only,
+                expected_failed_checks=expected,
+                on_fail=None,
             )
         failed = [o for o in outcomes if o["status"] == "failed"]
         words = "; ".join(f"{o['check_name']}: {o['exception']}" for o in failed)
@@ -164,8 +171,7 @@ def check_sklearn(cls: type[InferenceEstimator]) -> None:
 
 
 def _fit(cls: type[InferenceEstimator], data: Bunch, frame: Any = None, **options: Any) -> Any:
-    est = cls(**(dict(data.options) | options))
-    return est.fit(data.frame if frame is None else frame, data.outcome, **data.roles)
+    return _fit_into(cls(**(dict(data.options) | options)), data, frame)
 
 
 def _assert_same(
@@ -185,8 +191,10 @@ def check_clone_and_parameters(cls: type[InferenceEstimator], data: Bunch) -> No
     _assert_same(est, _fit_into(clone(est), data))
 
 
-def _fit_into(est: Any, data: Bunch) -> Any:
-    return est.fit(data.frame, data.outcome, **data.roles)
+def _fit_into(est: Any, data: Bunch, frame: Any = None) -> Any:
+    if "arguments" in data:
+        return est.fit(*data.arguments)
+    return est.fit(data.frame if frame is None else frame, data.outcome, **data.roles)
 
 
 def check_data_unchanged(cls: type[InferenceEstimator], data: Bunch) -> None:
@@ -270,7 +278,7 @@ def check_weights_duplicate_rows(cls: type[InferenceEstimator], data: Bunch) -> 
 
 def check_reproducible(cls: type[InferenceEstimator], data: Bunch) -> None:
     """Check that a seed fixes the answer whatever n_jobs, and that another seed changes it."""
-    if "n_jobs" not in cls().get_params():
+    if "n_jobs" not in cls(**data.options).get_params():
         return
     options = example_of(cls).stochastic | {"random_state": 3}
     first = _fit(cls, data, **options, n_jobs=1)

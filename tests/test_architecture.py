@@ -43,6 +43,7 @@ PART_OF = {
     "_private_checks": "testing",
     "_private_examples": "testing",
     "_results": "result",
+    "_tour": "__main__",
     "wald": "result",
 }
 # Rooms that see even less of the package than their floor would allow.

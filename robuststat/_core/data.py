@@ -23,7 +23,7 @@ from robuststat._core.columns import (
     read_outcome,
     read_outcomes,
 )
-from robuststat._core.design import ArrayDesign, Design, Shares, bind_groups
+from robuststat._core.design import ArrayDesign, Design, Shares, bind_groups, takes_sparse
 from robuststat._core.errors import (
     DataError,
     DroppedRowsWarning,
@@ -164,8 +164,9 @@ def read_data(
         Role -> array, column name, list of names, mapping of these, or None.
     sample_weight, clusters : array, column name or None
         Roles every family has.
-    outcome_kind : {"numeric", "labels", "none"}
-        Whether the outcome is read as numbers, kept as it is, or not read.
+    outcome_kind : {"numeric", "labels", "ordered", "none"}
+        Whether the outcome is read as numbers, kept as it is, kept with the order of its
+        categories (a pandas Series then), or not read.
     outcome_may_miss : bool or collection of str
         Whether a missing outcome is legitimate (not labelled) or costs the row; of several
         outcomes, those for which it is legitimate.
@@ -266,7 +267,12 @@ def _open(
         return X, table, table.n_rows
     try:
         array = validate_data(
-            estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1
+            estimator,
+            X,
+            dtype=np.float64,
+            accept_sparse="csc" if takes_sparse(estimator) else False,
+            ensure_all_finite=False,
+            ensure_min_samples=1,
         )
     except ValueError as error:
         if "could not convert" not in str(error):

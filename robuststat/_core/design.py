@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from robuststat._core.errors import DataError, ParameterError
@@ -49,7 +50,7 @@ class ArrayDesign:
     def matrix(self, X: Array) -> Array:
         """Design matrix of the covariates ``X`` (n, p), of shape (n, k)."""
         if not self.intercept:
-            return np.ascontiguousarray(X)
+            return X if sparse.issparse(X) else np.ascontiguousarray(X)
         design = np.empty((X.shape[0], X.shape[1] + 1))
         design[:, 0] = 1.0
         design[:, 1:] = X
@@ -121,6 +122,12 @@ def bind_groups(columns: tuple[str, ...], frame: pd.DataFrame) -> GroupDesign:
 Design = ArrayDesign | FormulaDesign | GroupDesign
 
 
+def takes_sparse(estimator: Any) -> bool:
+    """Whether an estimator says, by its scikit-learn tags, that it works on sparse covariates."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    return tags is not None and bool(tags().input_tags.sparse)
+
+
 def new_design_matrix(estimator: Any, design: Design, X: Any) -> Array:
     """Design matrix of rows passed to ``predict``, of shape (n, k)."""
     table = as_table(X)
@@ -150,7 +157,10 @@ def new_design_matrix(estimator: Any, design: Design, X: Any) -> Array:
         frame = table.pandas(table.names)
         array = validate_data(estimator, frame, reset=False, dtype=np.float64)
     else:
-        array = validate_data(estimator, X, reset=False, dtype=np.float64)
+        accepted = "csc" if takes_sparse(estimator) else False
+        array = validate_data(estimator, X, reset=False, dtype=np.float64, accept_sparse=accepted)
+        if sparse.issparse(array):
+            return design.matrix(cast(Array, array))
     _refuse_missing({c: np.isnan(array[:, j]) for j, c in enumerate(design.columns)})
     return design.matrix(array)
 

@@ -94,13 +94,17 @@ class FormulaDesign:
             return found
         return [j - int(j > self.skipped) for j in found if j != self.skipped]
 
-    def first_level(self, column: str) -> Any:
-        """One of the categories that the formula makes of ``column``; None if it makes none."""
+    def levels_of(self, column: str) -> tuple[Any, ...]:
+        """Categories that the formula makes of ``column``, reference first; empty if none."""
         for factor, variables in self.spec.factor_variables.items():
             state = self.spec.encoder_state.get(factor.expr, (None, {}))[1]
             if column in {str(name) for name in variables} and "categories" in state:
-                return state["categories"][0]
-        return None
+                return tuple(state["categories"])
+        return ()
+
+    def first_level(self, column: str) -> Any:
+        """One of the categories that the formula makes of ``column``; None if it makes none."""
+        return next(iter(self.levels_of(column)), None)
 
     def categorical_columns(self) -> set[str]:
         """Columns of the frame that the formula makes categories of."""

@@ -34,6 +34,7 @@ ROLE_KINDS: dict[str, str] = {
     "instruments": "columns",
     "env": "codes",
     "absorb": "groups",
+    "offset": "numeric",
 }
 
 

@@ -85,7 +85,8 @@ class Table:
             if plain or str(native.dtype) == "str":
                 return native
         if dtype in (nw.Categorical, nw.Enum):
-            return pd.Series(pd.Categorical(column.to_list(), categories=_levels(column)))
+            levels, ordered = _levels(column), _is_ordered(column)
+            return pd.Series(pd.Categorical(column.to_list(), categories=levels, ordered=ordered))
         if dtype == nw.String:
             return pd.Series(column.to_list(), dtype="str")
         missing = column.is_null().to_numpy().astype(bool)
@@ -116,6 +117,13 @@ class Table:
         """Several columns as a pandas frame with a plain index."""
         index = pd.RangeIndex(self.n_rows)
         return pd.DataFrame({name: self.series(name) for name in names}, index=index)
+
+
+def _is_ordered(column: nw.Series[Any]) -> bool:
+    """Whether the order of the categories was declared."""
+    native = column.to_native()
+    arrow = bool(getattr(getattr(native, "type", None), "ordered", False))
+    return isinstance(column.dtype, nw.Enum) or arrow
 
 
 def _levels(column: nw.Series[Any]) -> list[Any]:
@@ -212,3 +220,28 @@ def to_flag(values: Any, name: str) -> Array:
             f"({bad.size} such values)."
         )
     return flag
+
+
+def rows_frame(X: Any) -> tuple[Table | None, pd.DataFrame]:
+    """Rows as a new pandas frame, to which columns can be added.
+
+    Parameters
+    ----------
+    X : array or frame
+        Any container that ``as_table`` knows, or an array of shape (n, p).
+
+    Returns
+    -------
+    table : Table or None
+        None for an array.
+    frame : DataFrame
+        The columns of ``X`` (x0, x1, ... for an array) with its index.
+    """
+    table = as_table(X)
+    if table is None:
+        array = np.asarray(X, dtype=np.float64)
+        return None, pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
+    frame = table.pandas(table.names)
+    if isinstance(X, pd.DataFrame):
+        frame.index = X.index
+    return table, frame

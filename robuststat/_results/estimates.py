@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -40,6 +41,11 @@ def _frozen(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
 
 
 def _checked_vcov(value: ArrayLike, names: tuple[str, ...]) -> Array:
+    if np.ndim(value) == 1:
+        variances = _frozen(value, (len(names),), "vcov")
+        if (variances < 0).any():
+            raise DataError(f"vcov has {int((variances < 0).sum())} negative variances.")
+        return variances
     vcov = _frozen(value, (len(names), len(names)), "vcov")
     sd = np.sqrt(np.abs(np.diag(vcov)))
     if (np.abs(vcov - vcov.T) > 1e-8 * np.outer(sd, sd) + 1e-300).any():
@@ -113,7 +119,7 @@ class Estimates:
             checked["influence"] = _frozen(self.influence, (self.n_obs, k), "influence")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        repeated = sorted(label for label, times in Counter(self.labels).items() if times > 1)
         if repeated:
             raise ParameterError(
                 f"names are not unique: {', '.join(repeated)}. Tell the terms apart by name or "
@@ -229,7 +235,7 @@ class Estimates:
     @property
     def std_error(self) -> Array:
         """Standard errors, shape (k,)."""
-        return np.sqrt(np.diag(self.vcov))
+        return np.sqrt(self.vcov if self.vcov.ndim == 1 else np.diag(self.vcov))
 
     @property
     def statistic(self) -> Array:

@@ -139,7 +139,8 @@ class TabulatedEstimates(Estimates):
         level : float, default=0.95
             Confidence level; for ``"simultaneous"`` of all intervals together.
         kind : {"pointwise", "simultaneous"}
-            ``"simultaneous"`` is the max-t band over all coefficients.
+            ``"simultaneous"`` is the max-t band over all coefficients, or Bonferroni's where
+            their covariances are not known.
         random_state : int, Generator or None
             Quasi-random points of the band; None repeats exactly. Without effect on pointwise
             limits, which need no random numbers.
@@ -167,6 +168,8 @@ class TabulatedEstimates(Estimates):
         check_level(level)
         if kind == "pointwise":
             c = intervals.critical_value(level, self.df)
+        elif kind == "simultaneous" and self.vcov.ndim == 1:
+            c = intervals.critical_value(1 - (1 - level) / max(len(self.names), 1), self.df)
         elif kind == "simultaneous":
             c = intervals.simultaneous_critical_value(self.vcov, level, self.df, random_state)
         else:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.data import RoleData
 from robuststat._core.errors import ParameterError
-from robuststat._core.table import as_table
+from robuststat._core.table import rows_frame
 from robuststat._core.types import Array
 from robuststat._results.tables import check_level
 from robuststat.base import InferenceEstimator
@@ -120,16 +120,9 @@ class InvalidIVEstimator(InferenceEstimator):
         if y is not None:
             raise ParameterError("The fitted value is an effect, not an outcome: leave y out.")
         found = self.predict_interval(X)
-        table = as_table(X)
-        if table is None:
-            array = np.asarray(X, dtype=np.float64)
-            frame = pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
-        else:
-            frame = table.pandas(table.names)
+        _, frame = rows_frame(X)
         frame[".fitted"] = found["estimate"].to_numpy()
         frame[".se_fit"] = found["std_error"].to_numpy()
-        if isinstance(X, pd.DataFrame):
-            frame.index = X.index
         return frame
 
     def score_confint(self, level: float = 0.95) -> pd.DataFrame:

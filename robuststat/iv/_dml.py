@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_regressor
 
-from robuststat._core.columns import Terms
-from robuststat._core.data import read_data
+from robuststat._core.data import RoleData
 from robuststat._core.params import (
     Check,
     any_of,
@@ -22,17 +21,16 @@ from robuststat._core.params import (
     one_of,
     optional,
 )
-from robuststat._core.vcov import check_clusters
-from robuststat.iv._base import InvalidIVEstimator
 from robuststat.iv._crossfit import (
     Learners,
     cross_fitted,
     default_classifier,
     default_regressor,
 )
+from robuststat.iv._dml_base import CrossFittedIVEstimator
 from robuststat.iv._dml_intake import check_learner, choose_vcov, learner_name, read_sample
 from robuststat.iv._dml_report import dml_report
-from robuststat.iv._intake import read_roles
+from robuststat.iv._intake import Roles
 from robuststat.iv._invalid import SUMMARIES
 
 LEARNER_PARAMETERS = (
@@ -45,7 +43,7 @@ LEARNER_PARAMETERS = (
 PROBABILITIES = ("learner_instrument", "learner_treatment")
 
 
-class InvalidIVDML(InvalidIVEstimator):
+class InvalidIVDML(CrossFittedIVEstimator):
     """Mean effect with an instrument that may be invalid, nuisance functions by machine learning.
 
     The estimand and its identification are those of :class:`InvalidIVATE`; every nuisance function
@@ -202,67 +200,11 @@ class InvalidIVDML(InvalidIVEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.non_deterministic = self.random_state is None
-        return tags
+    def _check_learners(self) -> None:
+        self._learners()
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        treatment: Any = None,
-        instruments: Any = None,
-        sample_weight: Any = None,
-        clusters: Any = None,
-    ) -> Self:
-        """Estimate the effect of the exposure.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates: the inputs of all learners. A column named by a role is not a covariate.
-        y : array of shape (n,) or str, optional
-            Outcome; a column name when ``X`` is a frame. None with a formula.
-        treatment, instruments : array of shape (n,) or str
-            Exposure and candidate instrument, both 0/1.
-        sample_weight : array of shape (n,) or str, optional
-            Sampling weights; they multiply every score and go to learners that take them.
-        clusters : array of shape (n,) or str, optional
-            Groups of dependent rows, also kept together in folds.
-
-        Returns
-        -------
-        self
-            Fitted estimator.
-
-        Raises
-        ------
-        DataError
-            Missing or infinite values, roles that are not 0/1 or do not vary, folds without
-            exposed or unexposed rows in an arm.
-        RoleError
-            A missing role, or several instruments.
-        ParameterError
-            An option outside its set.
-        IdentificationError
-            The variance of the exposure does not differ between the arms.
-        """
-        self._check_parameters()
+    def _fit(self, data: RoleData, roles: Roles) -> Self:
         learners = self._learners()
-        data = read_data(
-            self,
-            X,
-            y,
-            roles={"treatment": treatment, "instruments": instruments},
-            sample_weight=sample_weight,
-            clusters=clusters,
-            terms=Terms(self.formula),
-            missing=self.missing,
-        )
-        roles = read_roles(self, data)
         sample, effect = read_sample(
             self,
             data,
@@ -282,8 +224,6 @@ class InvalidIVDML(InvalidIVEstimator):
         summaries = SUMMARIES[self.estimand]
         if sample.fixed != (None, None):
             summaries = tuple(name for name in summaries if name != "confounding")
-        if data.clusters is not None:
-            check_clusters(len(data.clusters.levels))
         report = dml_report(
             reps,
             sample,

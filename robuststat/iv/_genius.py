@@ -203,8 +203,7 @@ class GENIUS(ScoreSets, IVEstimator):
             vcov_type=kind,
             estimand=f"effect of one unit of {data.treatment} on {data.rows.outcome}"
             f"{' (logarithm of the ratio of means)' if log else ''}, the same for all rows",
-            method=f"GENIUS ({self.model}), {data.Z.shape[1]} candidate instruments, all possibly "
-            "invalid",
+            method=f"GENIUS ({self.model}), {_instruments(data.Z.shape[1])} possibly invalid",
             outcome=data.rows.outcome,
             diagnostics=self._words(data, parts, fit, notes),
             influence=(moments @ fit.combination)[:, None] if self.keep_influence else None,
@@ -420,3 +419,7 @@ def _only_root(function: Any, grid: Array) -> float:
             "zero is taken. Narrow the bracket to choose another."
         )
     return best
+
+
+def _instruments(number: int) -> str:
+    return "one candidate instrument," if number == 1 else f"{number} candidate instruments, all"

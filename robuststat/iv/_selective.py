@@ -11,9 +11,8 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat import plot as _plot
-from robuststat._core.columns import Terms
 from robuststat._core.crossfit import make_folds
-from robuststat._core.data import read_data
+from robuststat._core.data import RoleData
 from robuststat._core.errors import ParameterError
 from robuststat._core.params import (
     Check,
@@ -25,8 +24,6 @@ from robuststat._core.params import (
     optional,
 )
 from robuststat._core.rng import check_rng
-from robuststat._core.vcov import check_clusters
-from robuststat.iv._base import InvalidIVEstimator
 from robuststat.iv._candidates import Learnt, Menu, learn
 from robuststat.iv._choice import (
     Choice,
@@ -40,9 +37,10 @@ from robuststat.iv._choice import (
     split_rows,
 )
 from robuststat.iv._crossfit import Folds, Sample
+from robuststat.iv._dml_base import CrossFittedIVEstimator
 from robuststat.iv._dml_intake import choose_vcov, read_sample
 from robuststat.iv._dml_report import dml_report
-from robuststat.iv._intake import read_roles
+from robuststat.iv._intake import Roles
 from robuststat.iv._invalid import SUMMARIES
 from robuststat.iv._menu import read_menu
 from robuststat.iv._tuples import KEYS
@@ -61,7 +59,7 @@ def _is_candidates(value: Any) -> str | None:
     return None if value is None or isinstance(value, Mapping) else "None or a dict of lists"
 
 
-class SelectiveInvalidIVDML(InvalidIVEstimator):
+class SelectiveInvalidIVDML(CrossFittedIVEstimator):
     """Mean effect with an invalid instrument, learners selected among candidates for small bias.
 
     The estimand and its identification are those of :class:`InvalidIVATE`. Cross-validation selects
@@ -246,72 +244,14 @@ class SelectiveInvalidIVDML(InvalidIVEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.non_deterministic = self.random_state is None
-        return tags
-
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        treatment: Any = None,
-        instruments: Any = None,
-        sample_weight: Any = None,
-        clusters: Any = None,
-    ) -> Self:
-        """Learn with every candidate, select, and estimate the effect of the exposure.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates: the inputs of all learners. A column named by a role is not a covariate.
-        y : array of shape (n,) or str, optional
-            Outcome; a column name when ``X`` is a frame. None with a formula.
-        treatment, instruments : array of shape (n,) or str
-            Exposure and candidate instrument, both 0/1.
-        sample_weight : array of shape (n,) or str, optional
-            Sampling weights; they multiply every score and go to learners that take them.
-        clusters : array of shape (n,) or str, optional
-            Groups of dependent rows, also kept together in folds.
-
-        Returns
-        -------
-        self
-            Fitted estimator.
-
-        Raises
-        ------
-        DataError
-            Missing or infinite values, roles that are not 0/1 or do not vary, folds without
-            exposed or unexposed rows in an arm.
-        RoleError
-            A missing role, or several instruments.
-        ParameterError
-            An option outside its set, or candidates that cannot learn.
-        IdentificationError
-            The variance of the exposure does not differ between the arms.
-        """
-        self._check_parameters()
-        menu, names, regressors = read_menu(self.candidates)
+    def _check_learners(self) -> None:
+        menu, _, _ = read_menu(self.candidates)
         self._check_size(menu)
-        data = read_data(
-            self,
-            X,
-            y,
-            roles={"treatment": treatment, "instruments": instruments},
-            sample_weight=sample_weight,
-            clusters=clusters,
-            terms=Terms(self.formula),
-            missing=self.missing,
-        )
-        roles = read_roles(self, data)
+
+    def _fit(self, data: RoleData, roles: Roles) -> Self:
+        menu, names, regressors = read_menu(self.candidates)
         sample, effect = read_sample(self, data, roles, constant=False, one_number=False)
         vcov = choose_vcov(self.vcov, data)
-        if data.clusters is not None:
-            check_clusters(len(data.clusters.levels))
         rng = check_rng(self.random_state)
         first, last = sample, sample
         if self.selection_split is not None:

@@ -18,6 +18,24 @@ def _warm_segment() -> None:
     segment.segment_sums(np.ones((2, 1)), np.zeros(2, dtype=np.int64), np.zeros((1, 1)))
 
 
+def _warm_subsets() -> None:
+    subsets = importlib.import_module("robuststat.kernels.subsets")
+    eye = np.eye(2)[None]
+    whole = np.zeros(2, dtype=np.int64), np.zeros((2, 1)), np.zeros((2, 1), dtype=np.int64)
+    subsets.walk_subsets(
+        *(eye, eye, np.zeros((1, 2)), np.zeros(1, dtype=np.int64), np.zeros((1, 1)), 1),
+        *(*whole, np.zeros((2, 1)), np.zeros((2, 1))),
+    )
+
+
+def _warm_ordinal() -> None:
+    ordinal = importlib.import_module("robuststat.kernels.ordinal")
+    starts = np.array([0, 1, 2], dtype=np.int64)
+    one, two = np.ones(2), np.zeros((1, 2))
+    ordinal.logit_rows(np.ones((2, 2)), starts, one, one, two, two.copy(), np.zeros((5, 2)))
+    ordinal.lasso_descent(np.eye(2), one, one, np.zeros(2), 1e-9, 10)
+
+
 def _warm_buckets() -> None:
     buckets = importlib.import_module("robuststat.kernels.buckets")
     counts, x = np.zeros(2, dtype=np.int64), np.ones(1)
@@ -32,8 +50,24 @@ def _warm_windows() -> None:
         windows.mad_ends(x, x[:1], x[:1], 2, x[2], np.zeros_like(x, shape=(2, 1)))
 
 
+def _warm_mixture() -> None:
+    mixture = importlib.import_module("robuststat.kernels.mixture")
+    points = np.ones((2, 1))
+    mixture.squared_distances(points, np.zeros((1, 1)), np.ones((1, 1, 1)), np.empty((2, 1)))
+    mixture.weighted_moments(
+        points, np.ones((2, 1)), np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+    )
+
+
 # One entry a kernel module: calls each kernel with the types it is used with.
-_WARMERS: tuple[Callable[[], None], ...] = (_warm_segment, _warm_buckets, _warm_windows)
+_WARMERS: tuple[Callable[[], None], ...] = (
+    _warm_segment,
+    _warm_subsets,
+    _warm_ordinal,
+    _warm_buckets,
+    _warm_windows,
+    _warm_mixture,
+)
 
 
 def warmup() -> None:

@@ -551,3 +551,34 @@ def test_maketables_etable(result):
     assert "x1" in latex
     assert f"{result.estimate[1]:.3f}".rstrip("0") in latex
     assert "80" in latex
+
+
+def test_variances_without_covariances():
+    res = InferenceResult(estimate=[1.0, 2.0], vcov=[0.25, 1.0], names=["a", "b"], n_obs=9)
+    full = InferenceResult(
+        estimate=[1.0, 2.0], vcov=np.diag([0.25, 1.0]), names=["a", "b"], n_obs=9
+    )
+    pd.testing.assert_frame_equal(res.tidy(), full.tidy())
+    assert str(res.summary()) == str(full.summary())
+    joint = res.confint(kind="simultaneous")
+    np.testing.assert_allclose(
+        joint["conf_high"] - 1.0 * np.array([1, 2]), res.std_error * 2.24140273
+    )
+    for ask in (res.wald_test, lambda: res.contrast([1, -1])):
+        with pytest.raises(ParameterError, match="Only the variances of these 2 estimates"):
+            ask()
+    again = InferenceResult.from_dict(json.loads(json.dumps(res.to_dict())))
+    np.testing.assert_array_equal(again.vcov, res.vcov)
+    with pytest.raises(DataError, match="1 negative variances"):
+        InferenceResult(estimate=[1.0, 2.0], vcov=[0.25, -1.0], names=["a", "b"], n_obs=9)
+
+
+def test_many_names_are_checked_in_linear_time():
+    k = 5_000
+    names = [f"t{i}" for i in range(k)]
+    assert (
+        InferenceResult(estimate=np.zeros(k), vcov=np.ones(k), names=names, n_obs=9).labels[-1]
+        == "t4999"
+    )
+    with pytest.raises(ParameterError, match="names are not unique: t0"):
+        InferenceResult(estimate=np.zeros(k), vcov=np.ones(k), names=[*names[:-1], "t0"], n_obs=9)

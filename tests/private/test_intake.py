@@ -74,7 +74,6 @@ def test_a_column_of_doubles_is_not_copied():
         [{"a": 0.123456}],
         [None, "x"],
     ],
-    ids=str,
 )
 def test_what_is_no_number_is_refused_without_showing_it(bad):
     with pytest.raises(TypeError, match="Est: x must hold real numbers only") as caught:

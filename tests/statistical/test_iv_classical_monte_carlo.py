@@ -29,7 +29,7 @@ from robuststat.simulation import make_genius, make_many_iv, monte_carlo
 
 pytestmark = pytest.mark.slow
 
-R = 200
+R = 100
 BOUND = 4.0
 TAIL = 1e-4
 
@@ -118,7 +118,7 @@ def weak_spread(J, random_state):
 @pytest.mark.filterwarnings("ignore:The spread of the treatment:UserWarning")
 @pytest.mark.parametrize("J", [1, 3])
 def test_score_set_of_genius_when_the_spread_hardly_differs(J):
-    n_rep, inside, unbounded = 400, 0, 0
+    n_rep, inside, unbounded = 200, 0, 0
     for draw in draws(weak_spread, n_rep=n_rep, J=J):
         roles = {"treatment": draw.treatment, "instruments": draw.instruments}
         est = GENIUS().fit(None, draw.y, **roles)
@@ -157,21 +157,21 @@ def test_valid_instruments(method):
             "robust": fitter(TwoStageLeastSquares(method)),
             "HC1": fitter(TwoStageLeastSquares(method, vcov="HC1")),
         },
-        400,
+        R,
     )
     row = table.loc["robust"].copy()
     # Two-stage least squares keeps about 1 / F of the bias of least squares (below 0.5 here, F is
     # about 500 * .27 / 3 = 45): that much is added to the bound.
     row["bias"] = np.sign(row["bias"]) * max(abs(row["bias"]) - 0.5 / 45, 0.0)
-    assert_right(row, n, 4, 400)
-    within(table.loc["HC1", "coverage"] * 400, 400, 0.95)
+    assert_right(row, n, 4)
+    within(table.loc["HC1", "coverage"] * R, R, 0.95)
 
 
 @pytest.mark.filterwarnings("ignore:Weak instruments:UserWarning")
 @pytest.mark.parametrize(("vcov", "J"), [("iid", 1), ("HC0", 1), ("iid", 4), ("HC0", 4)])
 def test_anderson_rubin_sets_with_weak_instruments(vcov, J):
     options = {"n": 400, "n_instruments": J, "n_invalid": 0, "strength": 0.1 / J}
-    n_rep, inside, wald, bounded = 500, 0, 0, 0
+    n_rep, inside, wald, bounded = 300, 0, 0, 0
     for draw in draws(make_many_iv, n_rep=n_rep, heteroscedastic=vcov != "iid", **options):
         roles = {"treatment": draw.treatment, "instruments": draw.instruments}
         est = TwoStageLeastSquares(vcov=vcov).fit(draw.X, draw.y, **roles)
@@ -271,7 +271,7 @@ def test_selection_finds_the_valid_instruments(cls, vcov):
 
 def test_prior_on_direct_effects_covers_on_average():
     """Direct effects drawn from the prior: local-to-zero intervals cover, plain ones do not."""
-    n_rep, counts = 400, {"ltz": 0, "uci": 0, "plain": 0}
+    n_rep, counts = 200, {"ltz": 0, "uci": 0, "plain": 0}
     sd = 0.1
     for k, draw in enumerate(
         draws(make_many_iv, n_rep=n_rep, n=1000, n_instruments=1, n_invalid=0)

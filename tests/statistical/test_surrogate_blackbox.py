@@ -27,7 +27,7 @@ from robuststat.simulation import (
 pytestmark = pytest.mark.slow
 
 BOUND, TAIL = 4.0, 1e-4
-N_REP, N_BOOT = 150, 60
+N_REP, N_BOOT = 100, 60
 
 
 def least_squares():

@@ -25,7 +25,7 @@ from robuststat.surrogate._density import hall_sheather
 
 pytestmark = pytest.mark.slow
 
-R = 200
+R = 150
 BOUND = 4.0
 TAIL = 1e-4
 N = 2000
@@ -254,8 +254,8 @@ def test_average_effects_over_predicted_topics():
         est = DSLClassifier(formula="y ~ x1 + k", learner="passthrough", variance="design")
         return est.fit(draw.frame, prediction={"k": "ks"}).margins(draw.frame)
 
-    table = simulate(topic_design("binary"), {"topic": predicted_topic}, n_rep=200, truth=truth)
-    assert_right(table, "topic", 500, k=4, n_rep=200)
+    table = simulate(topic_design("binary"), {"topic": predicted_topic}, n_rep=R, truth=truth)
+    assert_right(table, "topic", 500, k=4, n_rep=R)
 
 
 def test_average_effects_on_a_predicted_outcome():

@@ -1,9 +1,8 @@
-"""Example data and options with which every estimator class is checked."""
+"""Examples of the family iv."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
+from robuststat._examples.example import COLLINEAR, EQUIVALENCE, Example
 from robuststat.base import InferenceEstimator
 from robuststat.iv import (
     CIIV,
@@ -32,66 +32,7 @@ from robuststat.iv import (
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
-    make_surrogate_linear,
-    make_surrogate_logit,
 )
-from robuststat.surrogate import DSLBlackBox, DSLClassifier, DSLMean, DSLMoment, DSLRegressor
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What the checks need to know about an estimator class.
-
-    Attributes
-    ----------
-    data : callable
-        Seed -> Bunch as returned by ``example_data``.
-    options : tuple of dict
-        Constructor options with which scikit-learn's checks are run, once each.
-    invent : callable
-        (role, X, y) -> values of a missing role.
-    stochastic : dict
-        Constructor options, besides ``random_state`` and ``n_jobs``, with which the seed matters.
-    not_applicable : dict of str to str
-        Checks of ``robuststat.testing`` that cannot hold, with the reason.
-    expected : dict of str to str
-        Checks of scikit-learn that cannot hold, with the reason.
-    resampled : bool
-        Whether the variance comes from drawing rows, so that it depends on their order.
-    """
-
-    data: Callable[[int], Bunch]
-    options: tuple[dict[str, Any], ...]
-    invent: Callable[[str, Any, Any], Any]
-    stochastic: dict[str, Any] = field(default_factory=dict)
-    not_applicable: dict[str, str] = field(default_factory=dict)
-    expected: dict[str, str] = field(default_factory=dict)
-    resampled: bool = False
-
-
-class _LinearMoment:
-    """Normal equations of least squares; as an object it is written the same in every process."""
-
-    def __call__(self, theta: Any, X: Any, y: Any) -> Any:
-        return X * (y - X @ theta)[:, None]
-
-    def __repr__(self) -> str:
-        return "linear_moment"
-
-
-def _surrogate_data(
-    make: Callable[..., Bunch], seed: int, options: Mapping[str, Any] | None = None
-) -> Bunch:
-    data = make(n=400, n_labeled=80, random_state=seed)
-    frame = pd.DataFrame(np.asarray(data.X), columns=["x1", "x2", "x3"])
-    frame["y"], frame["s"] = np.asarray(data.y), np.asarray(data.prediction)
-    return Bunch(
-        frame=frame,
-        covariates=["x1", "x2", "x3"],
-        outcome="y",
-        roles={"prediction": "s"},
-        options=dict(options or {"learner": "passthrough"}),
-    )
 
 
 def _invalid_iv_data(seed: int, options: Mapping[str, Any] | None = None) -> Bunch:
@@ -138,6 +79,18 @@ def _instruments_that_work(n_instruments: int, binary: bool, role: str, X: Any, 
     return Z if role == "instruments" else np.asarray(2.0 * Z.sum(axis=1) + draws[:, 3])
 
 
+def _binary_roles(role: str, X: Any, y: Any) -> Any:
+    """Make exposure and instrument from the position of a row.
+
+    Every second row has Z = 1; of ten rows one of five with Z = 0 and three of five with Z = 1 are
+    exposed, so that the variance of the exposure differs. Some of scikit-learn's data have four
+    different rows only, so that functions of the row could not do that.
+    """
+    position = np.arange(X.shape[0])
+    exposed = np.isin(position % 10, [1, 4, 5, 7])
+    return (position % 2 if role == "instruments" else exposed).astype(np.float64)
+
+
 def _classical(
     *,
     several: bool = False,
@@ -152,30 +105,10 @@ def _classical(
         ({},),
         partial(_instruments_that_work, 3 if several else 1, binary),
         not_applicable=not_applicable or {},
-        expected=_COLLINEAR | (expected or {}),
+        expected=COLLINEAR | (expected or {}),
     )
 
 
-def _last_column(role: str, X: Any, y: Any) -> Any:
-    return X[:, -1]
-
-
-def _binary_roles(role: str, X: Any, y: Any) -> Any:
-    """Make exposure and instrument from the position of a row.
-
-    Every second row has Z = 1; of ten rows one of five with Z = 0 and three of five with Z = 1 are
-    exposed, so that the variance of the exposure differs. Some of scikit-learn's data have four
-    different rows only, so that functions of the row could not do that.
-    """
-    position = np.arange(X.shape[0])
-    exposed = np.isin(position % 10, [1, 4, 5, 7])
-    return (position % 2 if role == "instruments" else exposed).astype(np.float64)
-
-
-_LEARNT = {"learner": "ols", "n_rep": 2}
-_MOMENT: dict[str, Any] = {"moment": _LinearMoment()}
-_DRAWN: dict[str, Any] = {"n_boot": 20, "random_state": 0}
-_SURROGATE: tuple[dict[str, Any], ...] = ({}, {"learner": "passthrough"})
 # As few parameters as possible: scikit-learn's data have down to ten rows.
 _SMALL_TERMS = {
     "instrument": "1",
@@ -184,8 +117,6 @@ _SMALL_TERMS = {
     "direct": "Z",
     "confounding": "1",
 }
-_LINEAR = partial(_surrogate_data, make_surrogate_linear)
-_LOGIT = partial(_surrogate_data, make_surrogate_logit)
 
 
 def _learners(learner: Any) -> dict[str, Any]:
@@ -197,16 +128,17 @@ _LEARNERS = _learners(LinearRegression()) | {
     "learner_instrument": make_pipeline(StandardScaler(), LogisticRegression()),
     "learner_treatment": make_pipeline(StandardScaler(), LogisticRegression()),
 }
-_EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
-_COLLINEAR = {
-    _EQUIVALENCE: "it fits 31 coefficients to 15 rows, which is refused as collinear; "
-    "check_weights_duplicate_rows tests the same property on an identified model"
-}
+
+
 _POSITION = {
-    _EQUIVALENCE: "exposure and instrument are invented from the position of a row, so that "
+    EQUIVALENCE: "exposure and instrument are invented from the position of a row, so that "
     "repeated rows are other rows; check_weights_duplicate_rows tests the same property"
 }
+
+
 _FOLDS = "the folds are drawn by position, so that other rows come together"
+
+
 _TINY = {
     name: "its data have 10 to 16 rows: folds, with folds inside them, leave one or two exposed "
     "rows in an arm, which is refused"
@@ -219,7 +151,11 @@ _TINY = {
         "check_fit2d_1feature",
     )
 }
+
+
 _LOGITS = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in (1.0, 0.01)]
+
+
 _CANDIDATES = {
     "instrument": _LOGITS,
     "treatment": _LOGITS,
@@ -227,30 +163,15 @@ _CANDIDATES = {
     "direct": [LinearRegression(), DummyRegressor()],
     "confounding": [LinearRegression(), DummyRegressor()],
 }
+
+
 _DUMMIES = {name: [DummyRegressor()] for name in _CANDIDATES} | {"effect": ["constant"]}
+
+
 _UNWEIGHTED = "it is about unweighted regressions and refuses sample_weight"
+
+
 EXAMPLES: dict[type[InferenceEstimator], Example] = {
-    DSLRegressor: Example(_LINEAR, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
-    DSLClassifier: Example(_LOGIT, _SURROGATE, _last_column, _LEARNT, expected=_COLLINEAR),
-    DSLMean: Example(_LINEAR, _SURROGATE, _last_column, _LEARNT),
-    DSLMoment: Example(
-        partial(_LINEAR, options=_MOMENT | {"learner": "passthrough"}),
-        (_MOMENT, _MOMENT | {"learner": "passthrough"}),
-        _last_column,
-        _MOMENT | _LEARNT,
-        expected=_COLLINEAR,
-    ),
-    DSLBlackBox: Example(
-        partial(_LINEAR, options={"tuning": None, "n_boot": 40, "random_state": 0}),
-        (_DRAWN, _DRAWN | {"tuning": None}),
-        _last_column,
-        {"tuning": "scalar", "n_boot": 40},
-        expected={
-            _EQUIVALENCE: "it fits 30 coefficients to 15 rows, which is refused as too few labels; "
-            "check_weights_duplicate_rows tests the same property on an identified model"
-        },
-        resampled=True,
-    ),
     InvalidIVATE: Example(
         _invalid_iv_data, ({"terms": _SMALL_TERMS},), _binary_roles, expected=_POSITION
     ),
@@ -260,7 +181,15 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         _binary_roles,
         _LEARNERS | {"n_rep": 2, "cv": 3},
         {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
-        _TINY | {_EQUIVALENCE: _FOLDS},
+        _TINY | {EQUIVALENCE: _FOLDS},
+    ),
+    SelectiveInvalidIVDML: Example(
+        partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
+        ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),
+        _binary_roles,
+        {"candidates": _CANDIDATES, "cv": 3},
+        {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
+        _TINY | {EQUIVALENCE: _FOLDS},
     ),
     TwoStageLeastSquares: _classical(),
     ValidIVATE: _classical(binary=True),
@@ -288,30 +217,4 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
-    SelectiveInvalidIVDML: Example(
-        partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
-        ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),
-        _binary_roles,
-        {"candidates": _CANDIDATES, "cv": 3},
-        {"check_permutation": _FOLDS, "check_weights_duplicate_rows": _FOLDS},
-        _TINY | {_EQUIVALENCE: _FOLDS},
-    ),
 }
-
-
-def example_of(cls: type[InferenceEstimator]) -> Example:
-    """Return what the checks know about a class, or about the class it derives from.
-
-    Parameters
-    ----------
-    cls : type
-        Estimator class.
-
-    Returns
-    -------
-    Example
-    """
-    for base in cls.__mro__:
-        if base in EXAMPLES:
-            return EXAMPLES[base]
-    raise TypeError(f"{cls.__name__} has no entry in robuststat._examples.EXAMPLES. Add one.")

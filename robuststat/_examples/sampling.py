@@ -1,0 +1,92 @@
+"""Examples of the family sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.utils import Bunch
+
+from robuststat._examples.example import Example, last_column
+from robuststat.base import InferenceEstimator
+from robuststat.sampling import AdaptiveISCV, LawImpact, ReweightedExpectation, as_law
+
+
+class _Squares:
+    """Model with two outputs; as an object it is written the same in every process."""
+
+    def __call__(self, X: Any) -> Any:
+        return np.column_stack([X[:, 0] ** 2, X[:, 0] ** 2 * X[:, 1] ** 4])
+
+    def __repr__(self) -> str:
+        return "squares"
+
+
+def _model_data(seed: int) -> Bunch:
+    law = as_law({"a": norm(), "b": norm(1.0, 0.5)})
+    return Bunch(arguments=(_Squares(), law), options={"n_budget": 1000, "random_state": seed})
+
+
+class _FirstSquare:
+    """Model with one output; as an object it is written the same in every process."""
+
+    def __call__(self, X: Any) -> Any:
+        return X[:, 0] ** 2
+
+    def __repr__(self) -> str:
+        return "first_square"
+
+
+def _scenario_data(seed: int) -> Bunch:
+    laws = {"now": as_law([norm()]), "later": as_law([norm(0.2)])}
+    options = {"n_budget": 1000, "random_state": seed}
+    return Bunch(arguments=(_FirstSquare(), laws), options=options)
+
+
+def _runs_data(seed: int) -> Bunch:
+    x = np.random.default_rng(seed).normal(size=(400, 1))
+    targets = np.hstack([norm(m, 0.7).logpdf(x) for m in (0.2, -0.3)])
+    return Bunch(arguments=(x[:, 0] ** 2, targets, norm().logpdf(x[:, 0])), options={})
+
+
+_FUNCTION = "fit takes a function and a law, not rows"
+
+
+_NO_ROWS = dict.fromkeys(
+    (
+        "check_data_unchanged",
+        "check_arrays_equal_frames",
+        "check_permutation",
+        "check_scaling",
+        "check_weights_duplicate_rows",
+    ),
+    _FUNCTION,
+)
+
+
+_NO_FIT_X_Y = dict.fromkeys(
+    (
+        "check_fit_score_takes_y",
+        "check_estimators_overwrite_params",
+        "check_dont_overwrite_parameters",
+        "check_estimators_fit_returns_self",
+        "check_readonly_memmap_input",
+        "check_n_features_in_after_fitting",
+        "check_positive_only_tag_during_fit",
+    ),
+    _FUNCTION,
+)
+
+
+def _sampling(data: Callable[[int], Bunch], options: dict[str, Any]) -> Example:
+    """Estimators that are fitted to a function and a law."""
+    return Example(data, (options,), last_column, {}, _NO_ROWS, dict(_NO_FIT_X_Y), api_only=True)
+
+
+EXAMPLES: dict[type[InferenceEstimator], Example] = {
+    AdaptiveISCV: _sampling(_model_data, {"n_budget": 1000}),
+    LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
+    ReweightedExpectation: _sampling(_runs_data, {}),
+}
