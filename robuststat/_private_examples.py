@@ -10,9 +10,15 @@ import numpy as np
 
 from robuststat._core.types import Array
 from robuststat.private import (
+    DPLinearRegression,
     DPLocation,
+    DPMeanCov,
+    DPMultivariateLocation,
+    DPNormalMean,
     DPQuantiles,
     DPScale,
+    DPTheilSen,
+    DPTukeyRegression,
     GaussianAnswers,
     InverseSensitivity,
     ReusableHoldout,
@@ -84,6 +90,7 @@ def _median_steps(x: Any, k_max: int) -> tuple[Array, Array]:
 
 
 _BOUNDED: dict[str, Any] = {"epsilon": 1.0, "bounds": (0.0, 1.0), "rho": 1 / 32}
+_PAIR: dict[str, Any] = {"x_bounds": (0.0, 1.0), "y_bounds": (0.0, 1.0)}
 _QUESTIONS = {
     "check_epsilon": "its cost follows from the noise and the number of answers",
 }
@@ -94,6 +101,28 @@ PRIVATE_EXAMPLES: dict[type[PrivateEstimator], PrivateExample] = {
     DPQuantiles: PrivateExample(_BOUNDED | {"quantiles": (0.3, 0.5, 0.6)}, _values(400)),
     InverseSensitivity: PrivateExample(
         _BOUNDED | {"envelope": _median_steps, "units": "grid"}, _values(201)
+    ),
+    DPNormalMean: PrivateExample({"epsilon": 1.0, "mean_bound": 1.0, "sigma": 0.3}, _values(400)),
+    DPMultivariateLocation: PrivateExample(
+        _BOUNDED | {"epsilon": 2.0, "ci": "rank"}, _values((900, 2))
+    ),
+    DPMeanCov: PrivateExample(
+        {"epsilon": 4.0, "delta": 1e-6, "mean_bound": 2.0, "cov_bounds": (0.02, 1.0)},
+        _values((2000, 2)),
+        delta=1e-3,
+        ordered=True,
+    ),
+    DPTheilSen: PrivateExample(
+        _PAIR | {"epsilon": 2.0, "rho": 1 / 32}, _values(600), _values(600), ordered=True
+    ),
+    DPTukeyRegression: PrivateExample(
+        {"n_models": 60, "epsilon": 2.0, "coef_bounds": (-2.0, 2.0), "rho": 0.125},
+        _values((600, 2)),
+        _values(600),
+        ordered=True,
+    ),
+    DPLinearRegression: PrivateExample(
+        _PAIR | {"epsilon": 2.0, "ci": None}, _values((1500, 2)), _values(1500)
     ),
     SparseVector: PrivateExample(
         {"threshold": 0.5, "epsilon": 1.0, "sensitivity": 0.005, "budget": 3},

@@ -93,8 +93,7 @@ class Release:
         self.epsilon = exact_ratio(charge.epsilon, "epsilon") / rows
         self.rho = exact_ratio(charge.rho, "rho") / rows**2
         self.delta = _delta_of_a_row(charge.delta, self.epsilon, rows)
-        given = getattr(estimator, "bounds", None)
-        self.bounds = None if given is None else check_bounds(given, owner)
+        self.bounds = estimator._public_bounds()
         self.middle = 0.0 if self.bounds is None else sum(self.bounds) / 2
         self._estimator, self._charge, self._mechanism = estimator, charge, mechanism
         self._source = make_entropy(estimator.random_state, owner)
@@ -185,6 +184,11 @@ class PrivateEstimator(BaseEstimator):
             exact_ratio(values["epsilon"], f"{owner}: epsilon", positive=True)
         if "delta" in values:
             check_delta(values["delta"], owner)
+
+    def _public_bounds(self) -> tuple[float, float] | None:
+        """Bounds of the one column that is released, checked; None where there are several."""
+        given = getattr(self, "bounds", None)
+        return None if given is None else check_bounds(given, type(self).__name__)
 
     def _prepare(
         self,
