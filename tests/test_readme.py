@@ -35,7 +35,7 @@ def test_tour_prints_what_readme_says(capsys):
 
 
 def _lines(text):
-    """Lines without trailing blanks, the seconds that the tour took, and what was drawn privately."""
+    """Lines without trailing blanks, seconds of the tour, and numbers that were drawn privately."""
     lines = [line.rstrip() for line in text.strip().splitlines()]
     lines = [re.sub(r"^(mean|median), private .*  (?=private)", r"\1, private ", x) for x in lines]
     return [line for line in lines if not re.fullmatch(r"\(\d+ seconds\)", line)]
