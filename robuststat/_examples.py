@@ -30,7 +30,14 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
-from robuststat.sampling import AdaptiveISCV, ReweightedExpectation, as_law
+from robuststat.sampling import (
+    AdaptiveISCV,
+    FailureProbability,
+    OutputQuantile,
+    PerturbedLawIndices,
+    ReweightedExpectation,
+    as_law,
+)
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
@@ -94,6 +101,22 @@ def _runs_data(seed: int) -> Bunch:
     x = np.random.default_rng(seed).normal(size=(400, 1))
     targets = np.hstack([norm(m, 0.7).logpdf(x) for m in (0.2, -0.3)])
     return Bunch(arguments=(x[:, 0] ** 2, targets, norm().logpdf(x[:, 0])), options={})
+
+
+class _Margin:
+    """Model with one output that is seldom below zero."""
+
+    def __call__(self, X: Any) -> Any:
+        return 3.0 - X[:, 0] - 0.5 * X[:, 1]
+
+    def __repr__(self) -> str:
+        return "margin"
+
+
+def _margin_data(seed: int, options: Mapping[str, Any]) -> Bunch:
+    law = as_law({"a": norm(), "b": norm()})
+    options = {"n_budget": 1000, "random_state": seed} | dict(options)
+    return Bunch(arguments=(_Margin(), law), options=options)
 
 
 class _LinearMoment:
@@ -346,6 +369,13 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     CIIV: _classical(several=True),
     SisVIVE: _classical(several=True, options={"lam": 2.0}),
     AdaptiveISCV: _sampling(_model_data, {"n_budget": 1000}),
+    FailureProbability: _sampling(partial(_margin_data, options={}), {"n_budget": 1000}),
+    OutputQuantile: _sampling(
+        partial(_margin_data, options={"probabilities": (0.05,)}), {"n_budget": 1000}
+    ),
+    PerturbedLawIndices: _sampling(
+        partial(_margin_data, options={"target": "probability"}), {"n_budget": 1000}
+    ),
     ReweightedExpectation: _sampling(_runs_data, {}),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from robuststat._core.types import Array, BoolArray
+from robuststat._core.types import Array, BoolArray, IntArray
 from robuststat.sampling._alpha import solve_shares
 from robuststat.sampling._controls import OwnControls, own_coefficients
 from robuststat.sampling._density import Components, log_sum_exp
@@ -90,6 +90,7 @@ class _Climber:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def law_log_weights(self) -> Array:
+        """Logarithms of f/h at all points."""
         return np.asarray(self.pool.log_f[:, 0] - self.pool.log_h)
 
     def own_ratios(self) -> Array:
@@ -163,7 +164,7 @@ class _Climber:
         return float(weights @ variance)
 
 
-def _control_index(events: Events, n_ratios: int) -> Array:
+def _control_index(events: Events, n_ratios: int) -> IntArray:
     """Own density and the law's share for an event; every density for the union."""
     J = events.n
     extra = [J] if n_ratios > J else []
@@ -236,9 +237,10 @@ def climb(
 
 def _note(climber: _Climber, n: int, before: float, after: float) -> None:
     size = climber.pool.n_drawn if n == 0 else n
-    row = {"batch": len(climber.history), "n": size, "used": climber.pool.n_drawn}
+    row: dict[str, Any] = {"batch": len(climber.history), "n": size, "used": climber.pool.n_drawn}
     row |= {"loss_before": before, "loss_after": after, "gap": climber.gap, "kept": True}
-    shown = climber.events.sign * climber.levels
+    known = np.isfinite(climber.levels)
+    shown = np.where(known, climber.events.sign * climber.levels, np.nan)
     names = climber.events.names
     row |= {f"level[{name}]": level for name, level in zip(names, shown, strict=False)}
     climber.history.append(row)

@@ -50,7 +50,7 @@ class Events:
         return len(self.output)
 
     def values(self, Y: Array) -> Array:
-        """sign * output, (n, J)."""
+        """Sign * output, (n, J)."""
         return np.asarray(Y[:, self.output] * self.sign)
 
     def targets(self, values: Array, weights: Array) -> Array:
@@ -130,7 +130,7 @@ def _check_number(J: int) -> None:
 
 
 class EventRunner:
-    """Runs a model and answers with the indicators of its events; what FinalSample asks of a runner.
+    """Runs a model and answers with indicators of events: what FinalSample asks of a runner.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class EventRunner:
         self.n_outputs = len(events.names)
 
     def evaluate_inside(self, X: Array, inside: BoolArray, batch: int) -> Array:
-        """Indicators, (n, J); NaN where a run failed."""
+        """Run the model; indicators (n, J), NaN where a run failed."""
         Y = self.runner.evaluate_inside(X, inside, batch)
         failed = ~np.isfinite(Y).all(axis=1)
         if self.keep:

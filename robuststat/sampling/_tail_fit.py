@@ -21,7 +21,7 @@ from robuststat.sampling._em import GaussianMixture, fit_mixture
 
 __all__ = ["Frame", "fit_tails", "law_frame", "steepest"]
 
-_TWIN, _RING = 0.15, 0.15  # shares of the twins, and of the density around the law's centre
+_TWIN, _RING = 0.25, 0.15  # shares of the twins, and of the density around the law's centre
 _RIDGE = 1e-6
 _MAX_KERNELS = 6
 _POINTS_A_PARAMETER = 2.0

@@ -9,6 +9,7 @@ from robuststat.simulation._monte_carlo import MonteCarloResult, monte_carlo
 from robuststat.simulation._sampling import (
     make_beam,
     make_beam_laws,
+    make_failure_modes,
     make_flood,
     make_g_function,
     make_gaussian_moments,
@@ -28,6 +29,7 @@ __all__ = [
     "draw_labels",
     "make_beam",
     "make_beam_laws",
+    "make_failure_modes",
     "make_flood",
     "make_g_function",
     "make_gaussian_moments",
