@@ -33,6 +33,7 @@ _EXPORTS: dict[str, str] = {
     "InvalidIVATE": "robuststat.iv",
     "InvalidIVDML": "robuststat.iv",
     "LabelPlan": "robuststat.surrogate",
+    "LawImpact": "robuststat.sampling",
     "OneSidedNoncomplianceWarning": "robuststat.iv",
     "OutputQuantile": "robuststat.sampling",
     "OverlapWarning": _ERRORS,

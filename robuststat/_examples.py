@@ -33,6 +33,7 @@ from robuststat.iv import (
 from robuststat.sampling import (
     AdaptiveISCV,
     FailureProbability,
+    LawImpact,
     OutputQuantile,
     PerturbedLawIndices,
     ReweightedExpectation,
@@ -95,6 +96,22 @@ class _Squares:
 def _model_data(seed: int) -> Bunch:
     law = as_law({"a": norm(), "b": norm(1.0, 0.5)})
     return Bunch(arguments=(_Squares(), law), options={"n_budget": 1000, "random_state": seed})
+
+
+class _FirstSquare:
+    """Model with one output; as an object it is written the same in every process."""
+
+    def __call__(self, X: Any) -> Any:
+        return X[:, 0] ** 2
+
+    def __repr__(self) -> str:
+        return "first_square"
+
+
+def _scenario_data(seed: int) -> Bunch:
+    laws = {"now": as_law([norm()]), "later": as_law([norm(0.2)])}
+    options = {"n_budget": 1000, "random_state": seed}
+    return Bunch(arguments=(_FirstSquare(), laws), options=options)
 
 
 def _runs_data(seed: int) -> Bunch:
@@ -376,6 +393,7 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     PerturbedLawIndices: _sampling(
         partial(_margin_data, options={"target": "probability"}), {"n_budget": 1000}
     ),
+    LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
     ReweightedExpectation: _sampling(_runs_data, {}),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),

@@ -152,7 +152,7 @@ class _Climber:
         hit = self.events.indicators(self.events.values(Y[keep]), self.levels)
         values = np.exp(found.log_f[keep, 0] - found.log_q[keep])[:, None] * hit
         ratios = control_ratios(proposal, found)[keep]
-        index = _control_index(self.events, ratios.shape[1])
+        index = _control_index(self.events)
         own = OwnControls(index, own_coefficients(values, ratios, index))
         variance = (values - own.correction(ratios)).var(axis=0, ddof=1)
         return _State(proposal, own, np.asarray(variance))
@@ -164,16 +164,17 @@ class _Climber:
         return float(weights @ variance)
 
 
-def _control_index(events: Events, n_ratios: int) -> IntArray:
-    """Own density and the law's share for an event; every density for the union."""
+def _control_index(events: Events) -> IntArray:
+    """Own density for an event, every density for the union.
+
+    The law's share is no control: where all points of a batch are in the event, its coefficient
+    is one, and the estimate would be one with an error of zero.
+    """
     J = events.n
-    extra = [J] if n_ratios > J else []
-    width = J + 1 if events.union else 2
-    index = np.full((len(events.names), width), -1, dtype=np.int64)
-    for j in range(J):
-        index[j, : 1 + len(extra)] = [j, *extra]
+    index = np.full((len(events.names), J if events.union else 1), -1, dtype=np.int64)
+    index[:J, 0] = np.arange(J)
     if events.union:
-        index[J, : J + len(extra)] = [*range(J), *extra]
+        index[J] = np.arange(J)
     return index
 
 

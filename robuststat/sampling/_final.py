@@ -200,7 +200,7 @@ class FinalSample:
         problem, own = self.problem, self.learned.own
         keep = np.isfinite(Y).all(axis=1)
         weight = np.exp(found.log_f - found.log_q[:, None])[keep]
-        values = weight[:, problem.law_col] * Y[keep][:, problem.y_col]
+        values = problem.values(weight, Y[keep])
         v = values
         needs = own.used or self.stored or self.options.keep
         ratios = control_ratios(self.learned.proposal, found)[keep] if needs else None
@@ -294,7 +294,7 @@ class FinalSample:
             mine = mine[(mine >= 0) & (mine < K)]
             rest = extra if by_law is None else by_law[problem.law_col[j]]
             columns.append(np.unique(np.concatenate([mine, rest])))
-        values = weight[:, problem.law_col] * Y[:, problem.y_col]
+        values = problem.values(weight, Y)
         widest = max(len(chosen) for chosen in columns)
         if len(X) < 2 * (widest + 2):
             raise ParameterError(

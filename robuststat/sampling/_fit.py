@@ -220,11 +220,15 @@ def _attributes(live: Live, table: pd.DataFrame, weights: Array, used: int) -> d
     means, covariances = np.empty((0, d)), np.empty((0, d, d))
     if proposal.components is not None:
         means, covariances = proposal.components.centre_and_covariance()
-    beta = own.beta[:, 0] if own.beta.shape[1] == 1 else own.beta
+    # The control of the defensive share has no component and comes last.
+    law = 0 < proposal.share < 1
+    beta, index = (own.beta[:, :-1], own.index[:, :-1]) if law else (own.beta, own.index)
+    beta = beta[:, 0] if beta.shape[1] == 1 else beta
     return {
         "alpha_": (1.0 - proposal.share) * proposal.alpha,
         "beta_": beta if own.beta.size else np.zeros(problem.n),
-        "own_components_": own.index if len(own.index) else np.full((problem.n, 1), -1),
+        "beta_law_": own.beta[:, -1] if law else np.zeros(problem.n),
+        "own_components_": index if len(index) else np.full((problem.n, 1), -1),
         "components_": Bunch(means=means, covariances=covariances),
         "history_": pd.DataFrame(learned.history, columns=HISTORY_COLUMNS),
         "diagnostics_": table,
@@ -234,6 +238,8 @@ def _attributes(live: Live, table: pd.DataFrame, weights: Array, used: int) -> d
         "n_final_": final.n_drawn,
         "n_runs_": live.runner.n_runs,
         "n_failed_": live.runner.n_failed,
+        "n_laws_": len(problem.laws),
+        "n_outputs_": live.runner.n_outputs,
         "weights_": weights,
         "space_": "normal" if problem.normal else "physical",
         "n_features_in_": d,

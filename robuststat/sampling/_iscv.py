@@ -84,8 +84,10 @@ class AdaptiveISCV(SamplingEstimator):
         0 points come from the law, or from the equal mixture of the laws.
     n_batches : int, default=5
         Learning batches.
-    defensive : float, default=0.0
-        Share of the law, or of the equal mixture of the laws, in q. It bounds the weights f_j/q.
+    defensive : float, optional
+        Share of the law, or of the equal mixture of the laws, in q, which bounds the weights
+        f_j/q; f/q is then one more control. Default: 0.1 with sampler="mc" and preset="robust",
+        otherwise 0.
     alpha_min : float, default=0.0
         Every component keeps at least this share divided by their number.
     signed : {"split", "abs"}, default="split"
@@ -143,11 +145,13 @@ class AdaptiveISCV(SamplingEstimator):
         Covariance of the estimates; variances only for more than 2,000 expectations.
     alpha_ : ndarray of shape (K,)
         Shares of the components in q.
-    beta_ : ndarray of shape (J,) or (J, w)
-        Coefficients of the own controls; several columns when functions with both signs, or the
-        defensive share, have one more. Column s belongs to component ``own_components_[:, s]``.
-    own_components_ : ndarray of shape (J, w)
-        Component of each own control; -1 = none, K = the defensive share.
+    beta_ : ndarray of shape (J,) or (J, 2)
+        Coefficients of the own controls; two columns when some functions have both signs. Column
+        s belongs to component ``own_components_[:, s]``.
+    own_components_ : ndarray of shape (J, 1) or (J, 2)
+        Component of each own control; -1 = none.
+    beta_law_ : ndarray of shape (J,)
+        Coefficients of the control f/q of the defensive share.
     components_ : Bunch
         ``means (K, d)`` and ``covariances (K, d, d)`` in the space of the sampler, ``space_``.
     history_ : DataFrame
@@ -158,6 +162,8 @@ class AdaptiveISCV(SamplingEstimator):
         Tail index of |phi_j f_j/q| and Kish's effective size of f_j/q.
     n_used_, n_final_, n_runs_ : int
         Points drawn, points of the final sample, runs of the function in this process.
+    n_laws_, n_outputs_ : int
+        Laws, and outputs of the function.
     weights_ : ndarray of shape (J,)
         Weights of the loss.
     space_, status_ : str
@@ -167,6 +173,7 @@ class AdaptiveISCV(SamplingEstimator):
 
     See Also
     --------
+    LawImpact : Comparisons of laws with a reference.
     ReweightedExpectation : When the runs are given.
 
     Notes
@@ -206,7 +213,7 @@ class AdaptiveISCV(SamplingEstimator):
         "preset": one_of("robust", "paper"),
         "learn_fraction": optional(in_range(0.0, 0.9)),
         "n_batches": in_range(2, 1000, integer=True),
-        "defensive": in_range(0.0, 1.0, closed="left"),
+        "defensive": optional(in_range(0.0, 1.0, closed="left")),
         "alpha_min": in_range(0.0, 1.0, closed="left"),
         "signed": one_of("split", "abs"),
         "space": one_of("auto", "normal", "physical"),
@@ -238,7 +245,7 @@ class AdaptiveISCV(SamplingEstimator):
         preset: Literal["robust", "paper"] = "robust",
         learn_fraction: float | None = None,
         n_batches: int = 5,
-        defensive: float = 0.0,
+        defensive: float | None = None,
         alpha_min: float = 0.0,
         signed: Signed = "split",
         space: Literal["auto", "normal", "physical"] = "auto",
@@ -393,4 +400,8 @@ class AdaptiveISCV(SamplingEstimator):
         return plot_history(self.history_, ax)
 
     history_: pd.DataFrame
+    n_laws_: int
+    n_outputs_: int
+    n_features_in_: int
+    feature_names_in_: Any
     components_: Bunch

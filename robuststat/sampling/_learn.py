@@ -203,9 +203,13 @@ class _Learner:
         if self.alpha is None:
             self.alpha, self.beta = self.start(values, nearest, index)
         elif self.beta is not None and self.beta.shape != index.shape:
+            # Two signs may come to share a component, or part; the law's control stays last.
+            last = int(extra is not None)
             wider = np.zeros(index.shape)
-            width = min(index.shape[1], self.beta.shape[1])
+            width = min(index.shape[1], self.beta.shape[1]) - last
             wider[:, :width] = self.beta[:, :width]
+            if last:
+                wider[:, -1] = self.beta[:, -1]
             self.beta = wider
         proposal = self.shares(values, components, index)
         points = self.options.draw(proposal, n)
@@ -218,7 +222,7 @@ class _Learner:
         extend_pool(problem, pool, proposal, points, X, Y, found)
         keep = np.isfinite(Y).all(axis=1)
         weight = np.exp(found.log_f - found.log_q[:, None])[keep]
-        last = weight[:, problem.law_col] * Y[keep][:, problem.y_col]
+        last = problem.values(weight, Y[keep])
         ratios = control_ratios(proposal, found)[keep]
         self.beta = own_coefficients(last, ratios, index, paper=options.paper)
         own = OwnControls(index, self.beta)

@@ -76,7 +76,7 @@ class Pool:
     def values(self, problem: Problem) -> Array:
         """phi_j f_j / h, (n, J)."""
         ratio = np.exp(self.log_f - self.log_h[:, None])
-        return np.asarray(ratio[:, problem.law_col] * self.Y[:, problem.y_col])
+        return problem.values(ratio, self.Y)
 
 
 @dataclass(slots=True)
@@ -96,14 +96,13 @@ class Plan:
 
     def index(self, nearest: IntArray, J: int, extra: int | None) -> IntArray:
         """Return the controls of each expectation, (J, w), given those of its sides."""
-        out = np.full((J, 2 + (extra is not None)), -1, dtype=np.int64)
+        out = np.full((J, 2), -1, dtype=np.int64)
         for owner, k in zip(self.owner, nearest, strict=True):
             if k in out[owner]:
                 continue
             out[owner, 0 if out[owner, 0] < 0 else 1] = k
-        if extra is not None:
-            out[:, 2] = extra
-        return out if (out[:, 1] >= 0).any() or extra is not None else out[:, :1]
+        out = out if (out[:, 1] >= 0).any() else out[:, :1]
+        return out if extra is None else np.hstack([out, np.full((J, 1), extra)])
 
 
 def run_points(

@@ -60,7 +60,8 @@ def plot_weights(table: pd.DataFrame, n: int, ax: Axes | None = None) -> Axes:
     many = J > 25
     for column, color, marker, label in series:
         k = np.maximum(table[column].to_numpy(float), -0.5)  # very light tails all look alike
-        x, y = (position, k) if many else (k, position)
+        shift = 0.0 if many else (-0.13 if color == _BLUE else 0.13)  # both are seen where equal
+        x, y = (position, k) if many else (k, position + shift)
         ax.plot(x, y, marker, color=color, label=label, markersize=4 if many else 6)
     line, words = (ax.axhline, ax.set_ylabel) if many else (ax.axvline, ax.set_xlabel)
     line(limit, color="0.35", linestyle=(0, (4, 3)), linewidth=1.0, label=f"limit {limit:.2f}")

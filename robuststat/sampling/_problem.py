@@ -77,6 +77,13 @@ class Problem:
         ratio = np.where(inside, out - np.where(inside, first, 0.0), -np.inf)
         return np.asarray(ratio + _log_normal(points)[:, None])
 
+    def values(self, weight: Array, Y: Array) -> Array:
+        """phi_j f_j / q of every expectation, (n, J), from f_l/q (n, L) and outputs (n, m)."""
+        # One law or one output is broadcast: with very many expectations copies cost most.
+        if len(self.laws) == 1 or Y.shape[1] == 1:
+            return np.asarray(weight * Y)
+        return np.asarray(weight[:, self.law_col] * Y[:, self.y_col])
+
     def paired(self, n_outputs: int) -> Problem:
         """Return the same problem, with the expectations that this number of outputs makes."""
         y_col, law_col = pair_up(n_outputs, len(self.laws))

@@ -122,7 +122,7 @@ def tell(
     if found.missed.any():
         notes.append(
             f"The final sample seems to miss mass of {_some(names, found.missed)}: the first batch "
-            "saw more, by over 4 standard errors. Raise n_budget or set defensive=0.1."
+            "saw more, by over 4 standard errors. Raise n_budget or defensive."
         )
         warn(notes[-1], ConvergenceWarning)
     if found.thin.any():
@@ -141,7 +141,7 @@ def tell(
             + (
                 "Draw from a law nearer to the target."
                 if given
-                else "Raise n_budget, use space='physical', family='student' or defensive=0.1."
+                else "Raise n_budget or defensive, or use space='physical' or family='student'."
             )
         )
         warn(notes[-1], OverlapWarning)
