@@ -391,7 +391,8 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
         partial(_margin_data, options={"probabilities": (0.05,)}), {"n_budget": 1000}
     ),
     PerturbedLawIndices: _sampling(
-        partial(_margin_data, options={"target": "probability"}), {"n_budget": 1000}
+        partial(_margin_data, options={"target": "probability", "deltas": (-0.5, 0.5)}),
+        {"n_budget": 1000},
     ),
     LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
     ReweightedExpectation: _sampling(_runs_data, {}),
