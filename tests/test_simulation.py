@@ -761,14 +761,22 @@ def test_public_names():
         "make_environments",
         "make_invariant_sem",
         "holdout_reuse",
+        "make_beam",
+        "make_beam_laws",
+        "make_failure_modes",
+        "make_flood",
+        "make_g_function",
+        "make_gaussian_moments",
         "make_genius",
         "make_holdout_reuse",
         "make_invalid_iv",
+        "make_ishigami",
         "make_many_iv",
         "make_ordinal",
         "make_predicted_covariate",
         "make_presto",
         "make_rare_events",
+        "make_rare_event",
         "make_surrogate_linear",
         "make_surrogate_logit",
         "make_surrogate_poisson",
@@ -777,3 +785,11 @@ def test_public_names():
         "monte_carlo",
     }
     assert all(hasattr(simulation, name) for name in simulation.__all__)
+
+
+def test_union_of_the_failure_modes_is_the_four_branches():
+    modes, whole = simulation.make_failure_modes(), simulation.make_rare_event("four_branches")
+    X = np.random.default_rng(0).normal(size=(500, 2)) * 3.0
+    np.testing.assert_array_equal(modes.func(X).min(axis=1), whole.func(X))
+    # Two causes are seldom active at once: the sum is an upper bound, nearly met.
+    assert modes.probability < modes.probabilities.sum() < 1.001 * modes.probability

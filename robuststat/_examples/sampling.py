@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ from sklearn.utils import Bunch
 
 from robuststat._examples.example import Example, last_column
 from robuststat.base import InferenceEstimator
-from robuststat.sampling import AdaptiveISCV, LawImpact, ReweightedExpectation, as_law
+from robuststat.sampling import (
+    AdaptiveISCV,
+    FailureProbability,
+    LawImpact,
+    OutputQuantile,
+    PerturbedLawIndices,
+    ReweightedExpectation,
+    as_law,
+)
 
 
 class _Squares:
@@ -51,6 +60,22 @@ def _runs_data(seed: int) -> Bunch:
     return Bunch(arguments=(x[:, 0] ** 2, targets, norm().logpdf(x[:, 0])), options={})
 
 
+class _Margin:
+    """Model with one output that is seldom below zero."""
+
+    def __call__(self, X: Any) -> Any:
+        return 3.0 - X[:, 0] - 0.5 * X[:, 1]
+
+    def __repr__(self) -> str:
+        return "margin"
+
+
+def _margin_data(seed: int, options: Mapping[str, Any]) -> Bunch:
+    law = as_law({"a": norm(), "b": norm()})
+    options = {"n_budget": 1000, "random_state": seed} | dict(options)
+    return Bunch(arguments=(_Margin(), law), options=options)
+
+
 _FUNCTION = "fit takes a function and a law, not rows"
 
 
@@ -87,6 +112,14 @@ def _sampling(data: Callable[[int], Bunch], options: dict[str, Any]) -> Example:
 
 EXAMPLES: dict[type[InferenceEstimator], Example] = {
     AdaptiveISCV: _sampling(_model_data, {"n_budget": 1000}),
+    FailureProbability: _sampling(partial(_margin_data, options={}), {"n_budget": 1000}),
+    OutputQuantile: _sampling(
+        partial(_margin_data, options={"probabilities": (0.05,)}), {"n_budget": 1000}
+    ),
+    PerturbedLawIndices: _sampling(
+        partial(_margin_data, options={"target": "probability", "deltas": (-0.5, 0.5)}),
+        {"n_budget": 1000},
+    ),
     LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
     ReweightedExpectation: _sampling(_runs_data, {}),
 }

@@ -182,7 +182,7 @@ def feasibility(
     --------
     >>> answer = feasibility("median", n=100, epsilon=0.2, bounds=(-50, 50), rho=0.02)
     >>> answer.feasible, answer.ranks_needed, answer.ranks_available, answer.n_needed
-    (False, 108, 49, 218)
+    (False, 108, 49, 217)
     """
     check_parameters(
         "feasibility",

@@ -8,14 +8,27 @@
 2.4  Joint covariance and the delta method.
 2.6  [D] Cross-fitted surrogate control: v_j = (f_j/q)(phi - m) + E_j m with exact E_j m.
 4.2  Impact of the input laws: differences and ratios from one joint covariance.
+4.3  Perturbed-law indices.
+4.4  Failure probabilities by multilevel cross-entropy, quantiles and superquantiles.
 5    Diagnostics: Pareto k-hat, effective sizes, comparison with the pilot.
 """
 
 from __future__ import annotations
 
+from robuststat.sampling._failure import FailureProbability
 from robuststat.sampling._impact import LawImpact
 from robuststat.sampling._iscv import AdaptiveISCV
 from robuststat.sampling._laws import as_law
+from robuststat.sampling._output_quantile import OutputQuantile
+from robuststat.sampling._pli import PerturbedLawIndices
 from robuststat.sampling._reweighted import ReweightedExpectation
 
-__all__ = ["AdaptiveISCV", "LawImpact", "ReweightedExpectation", "as_law"]
+__all__ = [
+    "AdaptiveISCV",
+    "FailureProbability",
+    "LawImpact",
+    "OutputQuantile",
+    "PerturbedLawIndices",
+    "ReweightedExpectation",
+    "as_law",
+]

@@ -53,7 +53,12 @@ def _first_centres(points: Array, weights: Array, k: int, rng: np.random.Generat
 
 
 def fit_mixture(
-    points: Array, weights: Array, k: int, ridge: Array, rng: np.random.Generator
+    points: Array,
+    weights: Array,
+    k: int,
+    ridge: Array,
+    rng: np.random.Generator,
+    max_iter: int = _MAX_ITER,
 ) -> GaussianMixture:
     """Fit k Gaussians to weighted points; kernels that become empty are dropped.
 
@@ -69,6 +74,8 @@ def fit_mixture(
         Added to the diagonals of the covariances.
     rng : Generator
         Chooses the first centres.
+    max_iter : int
+        EM steps.
 
     Returns
     -------
@@ -80,7 +87,7 @@ def fit_mixture(
     covs = np.repeat(pooled + np.diag(ridge), len(centres), axis=0)
     total, old = weights.sum(), -np.inf
     converged = False
-    for _ in range(_MAX_ITER):
+    for _ in range(max_iter):
         joint = make_components(means, covs).log_density(points) + np.log(share)
         density = log_sum_exp(joint)
         loglik = float(weights @ density / total)

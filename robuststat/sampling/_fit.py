@@ -34,7 +34,7 @@ from robuststat.sampling._setup import (
 )
 from robuststat.sampling._tally import weight_table
 
-__all__ = ["Live", "Outcome", "outcome", "prepare", "run"]
+__all__ = ["Live", "Outcome", "final_options", "make_runner", "outcome", "prepare", "run"]
 
 # What may differ between a run and its resumption without changing a point.
 _NOT_IN_KEY = {
@@ -70,6 +70,14 @@ def prepare(est: Any, func: Callable[[Array], Any], law: Any) -> Live:
     """Read the arguments and run the learning batches."""
     setup = read_setup(est, law)
     draws = Draws(int(spawn_seeds(est.random_state, 1)[0]))
+    runner = make_runner(est, func, setup)
+    learned = _learn(est, setup, draws, runner)
+    final = FinalSample(learned, runner, final_options(est, setup, draws))
+    return Live(setup, draws, runner, learned, final)
+
+
+def make_runner(est: Any, func: Callable[[Array], Any], setup: Setup) -> Runner:
+    """Runner of a function, as the options of an estimator have it."""
     options = RunOptions(
         vectorized=est.vectorized,
         batch_size=est.batch_size,
@@ -85,10 +93,7 @@ def prepare(est: Any, func: Callable[[Array], Any], law: Any) -> Live:
         params = {k: v for k, v in est.get_params(deep=False).items() if k not in _NOT_IN_KEY}
         key = run_key(type(est).__name__, params, setup.problem.laws)
         checkpoint = Checkpoint(est.checkpoint, key)
-    runner = Runner(func, options, checkpoint)
-    learned = _learn(est, setup, draws, runner)
-    final = FinalSample(learned, runner, _final_options(est, setup, draws))
-    return Live(setup, draws, runner, learned, final)
+    return Runner(func, options, checkpoint)
 
 
 def _learn(est: Any, setup: Setup, draws: Draws, runner: Runner) -> Learned:
@@ -104,7 +109,7 @@ def _learn(est: Any, setup: Setup, draws: Draws, runner: Runner) -> Learned:
     return learn(setup.problem, runner, setup.first, points, options_of)
 
 
-def _final_options(est: Any, setup: Setup, draws: Draws) -> FinalOptions:
+def final_options(est: Any, setup: Setup, draws: Draws) -> FinalOptions:
     user = None
     if est.user_controls is not None:
         function, means = est.user_controls

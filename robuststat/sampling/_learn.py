@@ -31,7 +31,7 @@ from robuststat.sampling._problem import Problem
 from robuststat.sampling._proposal import Densities, Proposal
 from robuststat.sampling._runs import Runner
 
-__all__ = ["HISTORY_COLUMNS", "Learned", "learn"]
+__all__ = ["HISTORY_COLUMNS", "Learned", "extend_pool", "learn"]
 
 HISTORY_COLUMNS = ["batch", "n", "used", "loss_before", "loss_after", "entropy", "gap", "kept"]
 
@@ -219,8 +219,7 @@ class _Learner:
         problem, pool, options = self.problem, self.pool, self.options
         batch = options.batch_rows(problem.n)
         X, Y, found = run_points(problem, proposal, self.runner, points, batch)
-        n = len(points)
-        self._extend(proposal, points, X, Y, found, n)
+        extend_pool(problem, pool, proposal, points, X, Y, found)
         keep = np.isfinite(Y).all(axis=1)
         weight = np.exp(found.log_f - found.log_q[:, None])[keep]
         last = problem.values(weight, Y[keep])
@@ -236,24 +235,31 @@ class _Learner:
     runner: Runner
     gap: float = 0.0
 
-    def _extend(
-        self, proposal: Proposal, points: Array, X: Array, Y: Array, found: Densities, n: int
-    ) -> None:
-        """Append a batch: the old proposals at its points, the new one at the old points."""
-        problem, pool = self.problem, self.pool
-        log_mass = found.log_q + np.log(n)
-        for old, size in pool.proposals:
-            term = old.log_density(problem, points, X, found.log_f) + np.log(size)
-            log_mass = np.logaddexp(log_mass, term)
-        old_X = problem.to_x(pool.points)
-        at_old = proposal.log_density(problem, pool.points, old_X, pool.log_f) + np.log(n)
-        keep = np.isfinite(Y).all(axis=1)
-        pool.log_mass = np.concatenate([np.logaddexp(pool.log_mass, at_old), log_mass[keep]])
-        pool.points = np.vstack([pool.points, points[keep]])
-        pool.Y = np.vstack([pool.Y, Y[keep]])
-        pool.log_f = np.vstack([pool.log_f, found.log_f[keep]])
-        pool.n_drawn += n
-        pool.proposals.append((proposal, n))
+
+def extend_pool(
+    problem: Problem,
+    pool: Pool,
+    proposal: Proposal,
+    points: Array,
+    X: Array,
+    Y: Array,
+    found: Densities,
+) -> None:
+    """Append a batch: the old proposals at its points, the new one at the old points."""
+    n = len(points)
+    log_mass = found.log_q + np.log(n)
+    for old, size in pool.proposals:
+        term = old.log_density(problem, points, X, found.log_f) + np.log(size)
+        log_mass = np.logaddexp(log_mass, term)
+    old_X = problem.to_x(pool.points)
+    at_old = proposal.log_density(problem, pool.points, old_X, pool.log_f) + np.log(n)
+    keep = np.isfinite(Y).all(axis=1)
+    pool.log_mass = np.concatenate([np.logaddexp(pool.log_mass, at_old), log_mass[keep]])
+    pool.points = np.vstack([pool.points, points[keep]])
+    pool.Y = np.vstack([pool.Y, Y[keep]])
+    pool.log_f = np.vstack([pool.log_f, found.log_f[keep]])
+    pool.n_drawn += n
+    pool.proposals.append((proposal, n))
 
 
 def _nearest(mean: Array, cov: Array, n_chosen: int) -> IntArray:

@@ -14,9 +14,10 @@ from robuststat.sampling._psis import khat_threshold
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_history", "plot_weights"]
+__all__ = ["plot_history", "plot_levels", "plot_weights"]
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
+_PALETTE = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def _axes(ax: Axes | None, height: float = 4.0) -> Any:
@@ -112,4 +113,70 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("Model runs used")
     ax.set_ylabel("Predicted loss of the final sample")
     _plain(ax)
+    return ax
+
+
+def plot_levels(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Level of every event, on the scale of its output, after each learning batch.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``history_`` of a fit with columns ``level[...]``.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    ax = _axes(ax)
+    rows = history[history["batch"] > 0]
+    columns = [name for name in map(str, history) if name.startswith("level[")]
+    many = len(columns) > len(_PALETTE)
+    for position, column in enumerate(columns):
+        color = "0.5" if many else _PALETTE[position]
+        label = None if many else column.removeprefix("level[").removesuffix("]")
+        ax.plot(rows["used"], rows[column], "o-", color=color, markersize=4, label=label)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel("Model runs used")
+    ax.set_ylabel("Level of the output")
+    _plain(ax)
+    if not many:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_indices(table: pd.DataFrame, moment: str, ax: Axes | None = None) -> Axes:
+    """Perturbed-law indices against delta, a line an input, with bands.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``input delta index conf_low conf_high``.
+    moment : {"mean", "variance"}
+        What was moved.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    ax = _axes(ax)
+    for position, (name, rows) in enumerate(table.groupby("input", sort=False)):
+        origin = pd.DataFrame({"delta": [0.0], "index": 0.0, "conf_low": 0.0, "conf_high": 0.0})
+        rows = pd.concat([rows[list(origin)], origin]).sort_values("delta")
+        color, style = _PALETTE[position % 6], ("-", "--", ":")[position // 6 % 3]
+        x = rows["delta"].to_numpy()
+        ax.fill_between(x, rows["conf_low"], rows["conf_high"], color=color, alpha=0.15, lw=0)
+        ax.plot(x, rows["index"], "o" + style, color=color, markersize=4, label=str(name))
+    ax.axhline(0.0, color="0.35", linewidth=0.8)
+    unit = (
+        "Mean moved by (standard deviations)" if moment == "mean" else "Variance moved by (share)"
+    )
+    ax.set_xlabel(unit)
+    ax.set_ylabel("Perturbed-law index")
+    _plain(ax)
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

@@ -16,6 +16,7 @@ from robuststat.simulation._ordinal import make_ordinal, make_presto, make_rare_
 from robuststat.simulation._sampling import (
     make_beam,
     make_beam_laws,
+    make_failure_modes,
     make_flood,
     make_g_function,
     make_gaussian_moments,
@@ -38,6 +39,7 @@ __all__ = [
     "make_beam",
     "make_beam_laws",
     "make_environments",
+    "make_failure_modes",
     "make_flood",
     "make_g_function",
     "make_gaussian_moments",

@@ -19,6 +19,7 @@ from robuststat.simulation._labels import Seed, check_integer, check_option
 __all__ = [
     "make_beam",
     "make_beam_laws",
+    "make_failure_modes",
     "make_flood",
     "make_g_function",
     "make_gaussian_moments",
@@ -76,10 +77,16 @@ def limit_state(X: Array, event: str) -> Array:
     a, b = X[:, 0], X[:, 1]
     if event == "parabola":
         return np.asarray(5.0 - b - 0.5 * (a - 0.1) ** 2)
+    return np.asarray(failure_modes(X).min(axis=1))
+
+
+def failure_modes(X: Array) -> Array:
+    """Margins of the four branches, (n, 4)."""
+    a, b = X[:, 0], X[:, 1]
     root = np.sqrt(2.0)
     bowl = 3.0 + 0.1 * (a - b) ** 2
     four = [bowl - (a + b) / root, bowl + (a + b) / root, a - b + 7.0 / root, b - a + 7.0 / root]
-    return np.asarray(np.minimum.reduce(four))
+    return np.column_stack(four)
 
 
 def make_gaussian_moments(n_moments: int = 10) -> Bunch:
@@ -391,4 +398,31 @@ def make_rare_event(event: RareEvent = "four_branches", dim: int = 2) -> Bunch:
         func=partial(limit_state, event=event),
         law=as_law([stats.norm() for _ in range(d)]),
         probability=known[event],
+    )
+
+
+def make_failure_modes() -> Bunch:
+    """Four causes of failure, whose union is the event "four_branches" of :func:`make_rare_event`.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        ``func`` (n, 2) -> (n, 4) margins, a cause being active where its margin is at most zero;
+        ``law``, ``probabilities`` (4,) of the causes, ``probability`` of any of them.
+
+    Examples
+    --------
+    >>> from robuststat.simulation import make_failure_modes
+    >>> make_failure_modes().probabilities.round(7)
+    array([0.0008788, 0.0008788, 0.0002326, 0.0002326])
+    """
+    # (a + b)/sqrt 2 and (a - b)/sqrt 2 are independent normal: 3 + 0.2 z^2 below another one.
+    z = np.linspace(-12.0, 12.0, 4801)
+    curved = float(np.sum(special.ndtr(-3.0 - 0.2 * z * z) * stats.norm.pdf(z)) * (z[1] - z[0]))
+    straight = float(special.ndtr(-3.5))
+    return Bunch(
+        func=failure_modes,
+        law=as_law([stats.norm(), stats.norm()]),
+        probabilities=np.array([curved, curved, straight, straight]),
+        probability=make_rare_event("four_branches").probability,
     )
