@@ -103,7 +103,7 @@ class AnchorRegression(RegressorMixin, InferenceEstimator):
     Notes
     -----
     With P the projection on the centred indicators of the environments and x, y centred, the
-    criterion is |(1-P)(y - xb)|^2 + gamma |P(y - xb)|^2, the k-class estimator with
+    criterion is ``|(1-P)(y - xb)|^2 + gamma |P(y - xb)|^2``, the k-class estimator with
     kappa = 1 - 1/gamma. Standard errors (derived here) treat the environments' means as
     estimated and rows as drawn together with their environment; environments themselves are taken
     as given.

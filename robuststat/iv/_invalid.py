@@ -121,7 +121,7 @@ class InvalidIVATE(InvalidIVEstimator):
     and instrument are as good as random given covariates and unmeasured causes; the covariance of
     exposure and outcome due to unmeasured causes, omega(X), is the same for both values of Z; the
     effect interacts neither with Z nor with unmeasured causes of the exposure; D is not zero.
-    |D| is at most 1/4 for a binary exposure: errors are large when it is small, and where D(x)
+    abs(D) is at most 1/4 for a binary exposure: errors are large when it is small, and where D(x)
     changes sign the ATE is not usable. The overlap effect, the ratio E(w N)/E(w D) with
     w = pi (1 - pi), never divides by D(x); it equals the effect if that is constant, and is an
     average of effects where D has one sign. Its score set is right however weak the

@@ -157,7 +157,7 @@ class PlausiblyExogenousIV(IVEstimator):
     {attributes}
     breakdown_ : float
         Smallest direct effect that takes the conclusion away: the smallest r such that the 95 %
-        interval of two-stage least squares holds 0 for some g with |g_j| <= r for every
+        interval of two-stage least squares holds 0 for some g with abs(g_j) <= r for every
         instrument. 0 when it holds 0 already at g = 0.
     strength_ : Bunch
         First stage, as in :class:`TwoStageLeastSquares`.

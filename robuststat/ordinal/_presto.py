@@ -140,9 +140,9 @@ class PrestoClassifier(PrestoMethods):
 
     Notes
     -----
-    Minimises -(1/W) sum w_i log P(y_i) + lam sum_jk v_jk (a |psi_jk| + (1 - a)/2 psi_jk^2) on
+    Minimises -(1/W) sum w_i log P(y_i) + lam sum_jk v_jk (a abs(psi_jk) + (1 - a)/2 psi_jk^2) on
     standardised columns, W the sum of weights, psi_1 = beta_1 and psi_k = beta_k - beta_{k-1}, by
-    proximal Newton steps to ``kkt_ <= tol``. The box constraint sum_j h_j |psi_jk| <= (alpha_k -
+    proximal Newton steps to ``kkt_ <= tol``. The box constraint sum_j h_j abs(psi_jk) <= (alpha_k -
     alpha_{k-1}) + c'psi_k, with centre c and half-widths h, is derived in this package; it is exact
     and convex, and holds for every row inside the box. An offset is added to every eta_k, so that a
     positive one moves towards *lower* classes (minus the offset of clm and polr).

@@ -104,7 +104,7 @@ class PrestoMethods(OrdinalEstimator):
         return super().confint(level=level, kind=kind)
 
     def odds_ratios(self) -> pd.DataFrame:
-        """Ratios of the odds of a higher class per unit of a feature, exp(coef_).
+        """Ratios of the odds of a higher class per unit of a feature, ``exp(coef_)``.
 
         Returns
         -------

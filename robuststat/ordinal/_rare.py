@@ -86,7 +86,7 @@ class RareEventClassifier(RareEventPredictions):
     event_ : object
         The class whose log-odds are modelled.
     coef_ : ndarray of shape (p,)
-        Log-odds ratios of the event; ``predict_rare(X)`` is expit(intercept_ + X @ coef_).
+        Log-odds ratios of the event; ``predict_rare(X)`` is ``expit(intercept_ + X @ coef_)``.
     intercept_ : float
         Intercept, for a population with share ``tau`` of events where that is given.
     vcov_, std_error_ : ndarray

@@ -159,7 +159,7 @@ class AdaptiveISCV(SamplingEstimator):
     diagnostics_ : DataFrame
         One row an expectation: effective sizes, tail indices, largest share, mean of the weights.
     khat_, ess_ : ndarray of shape (J,)
-        Tail index of |phi_j f_j/q| and Kish's effective size of f_j/q.
+        Tail index of abs(phi_j f_j/q) and Kish's effective size of f_j/q.
     n_used_, n_final_, n_runs_ : int
         Points drawn, points of the final sample, runs of the function in this process.
     n_laws_, n_outputs_ : int

@@ -34,7 +34,7 @@ def _plain(ax: Axes) -> None:
 
 
 def plot_weights(table: pd.DataFrame, n: int, ax: Axes | None = None) -> Axes:
-    """Tail indices of f_j/q and |phi_j f_j/q|, with the limit; effective sizes as text.
+    """Tail indices of f_j/q and abs(phi_j f_j/q), with the limit; effective sizes as text.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def judge(
 
 
 def heavy_tails(table: pd.DataFrame, n: int) -> BoolArray:
-    """Whether the tail index of |phi_j f_j/q| is above the limit for n points."""
+    """Whether the tail index of abs(phi_j f_j/q) is above the limit for n points."""
     k = np.nan_to_num(table["khat_values"].to_numpy(), nan=-np.inf)
     return np.asarray(k > khat_threshold(n))
 

@@ -48,7 +48,7 @@ class ReweightedExpectation(SamplingEstimator):
     diagnostics_ : DataFrame
         One row an expectation: effective sizes, tail indices, largest share, mean of the weights.
     khat_, ess_ : ndarray of shape (J,)
-        Tail index of |phi_j f_j/q| and Kish's effective size of f_j/q.
+        Tail index of abs(phi_j f_j/q) and Kish's effective size of f_j/q.
     n_final_ : int
         Rows.
 

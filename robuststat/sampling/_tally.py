@@ -90,7 +90,7 @@ class Diagnostics:
             self.room -= len(weight[take])
 
     def mass(self) -> tuple[Array, Array]:
-        """Mean of |phi_j f_j/q| and its variance, (J,) each."""
+        """Mean of abs(phi_j f_j/q) and its variance, (J,) each."""
         mean = self.a_sum / self.n
         return mean, np.maximum(self.a_square / self.n - mean**2, 0.0) / self.n
 
@@ -113,8 +113,8 @@ def weight_table(found: Diagnostics, law_col: IntArray) -> pd.DataFrame:
     -------
     DataFrame
         ``ess_weights`` (Kish) of f_j/q, ``ess`` of the estimator's values, ``khat_weights`` and
-        ``khat_values`` (tail indices of f_j/q and of |phi_j f_j/q|), ``max_share`` (largest part
-        of the sum of |phi_j f_j/q| in one point), ``weight_z`` (mean of f_j/q less one, in
+        ``khat_values`` (tail indices of f_j/q and of abs(phi_j f_j/q)), ``max_share`` (largest part
+        of the sum of abs(phi_j f_j/q) in one point), ``weight_z`` (mean of f_j/q less one, in
         standard errors).
     """
     n = found.n

@@ -29,7 +29,7 @@ from robuststat.simulation import make_genius, make_many_iv, monte_carlo
 
 pytestmark = pytest.mark.slow
 
-R = 100
+R = 60
 BOUND = 4.0
 TAIL = 1e-4
 

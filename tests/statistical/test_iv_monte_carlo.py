@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-R = 200
+R = 120
 BOUND, FAR, TAIL = 4.0, 10.0, 1e-4
 KEYS = {
     "pi": "instrument",
@@ -179,7 +179,7 @@ def test_numeric_instrument():
 
 
 def test_learners_where_linear_models_are_wrong():
-    repetitions = 30
+    repetitions = 20
 
     def design(random_state):
         return make_invalid_iv(4000, "nonlinear", random_state=random_state)

@@ -13,7 +13,7 @@ from robuststat import OrdinalClassifier, brant_test, po_test
 
 pytestmark = pytest.mark.slow
 
-R = 300
+R = 150
 TAIL = 1e-4
 # Rejections at 5 % by a chi-squared approximation of samples of this size: what it may be off by.
 DRIFT = 0.01

@@ -17,7 +17,7 @@ from robuststat.simulation import make_rare_events
 
 pytestmark = pytest.mark.slow
 
-R = 200
+R = 120
 BOUND = 4.0
 TAIL = 1e-4
 

@@ -13,7 +13,7 @@ from robuststat.simulation import make_gaussian_moments
 
 pytestmark = pytest.mark.slow
 
-REPS = 250
+REPS = 120
 LEVEL = 0.95
 # Four binomial standard errors below the level, and 0.02 for intervals that are asymptotic.
 LOWEST = LEVEL - 4 * np.sqrt(LEVEL * (1 - LEVEL) / REPS) - 0.02

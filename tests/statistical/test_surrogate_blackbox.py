@@ -27,7 +27,7 @@ from robuststat.simulation import (
 pytestmark = pytest.mark.slow
 
 BOUND, TAIL = 4.0, 1e-4
-N_REP, N_BOOT = 100, 60
+N_REP, N_BOOT = 50, 60
 
 
 def least_squares():
@@ -98,10 +98,10 @@ def test_linear(n_labeled):
 @pytest.mark.parametrize("n_labeled", [100, 400])
 def test_logistic(n_labeled):
     model = {"scalar": blackbox(LogisticRegression(C=np.inf), n_boot=40)}
-    table = simulate(make_surrogate_logit, model, n=1000, n_labeled=n_labeled, n_rep=100)
+    table = simulate(make_surrogate_logit, model, n=1000, n_labeled=n_labeled, n_rep=N_REP)
     # Maximum likelihood has a bias of order 1 / m: it is judged with four hundred labels only.
     if n_labeled == 400:
-        assert_right(table, "scalar", n_labeled, n_rep=100)
+        assert_right(table, "scalar", n_labeled, n_rep=N_REP)
     else:
         assert (table["coverage"] > binom.ppf(TAIL, 100, 0.92) / 100).all()
 
@@ -115,7 +115,7 @@ def test_predicted_covariate():
 
 def test_median_regression():
     model = {"scalar": blackbox(QuantileRegressor(alpha=0), n_boot=40)}
-    table = simulate(make_surrogate_linear, model, n=300, n_labeled=100, n_rep=60)
+    table = simulate(make_surrogate_linear, model, n=300, n_labeled=100, n_rep=N_REP)
     z = table["bias"] / table["bias_mcse"]
     assert z.abs().max() < BOUND
     # The bootstrap of a quantile is too wide in small samples, by an order that is not known.

@@ -25,7 +25,7 @@ from robuststat.surrogate._density import hall_sheather
 
 pytestmark = pytest.mark.slow
 
-R = 150
+R = 80
 BOUND = 4.0
 TAIL = 1e-4
 N = 2000
