@@ -43,6 +43,7 @@ _EXPORTS: dict[str, str] = {
     "SelectiveInvalidIVDML": "robuststat.iv",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
+    "SobolIndices": "robuststat.sampling",
     "TSHT": "robuststat.iv",
     "TwoStageLeastSquares": "robuststat.iv",
     "ValidIVATE": "robuststat.iv",

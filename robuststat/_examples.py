@@ -30,7 +30,13 @@ from robuststat.iv import (
     TwoStageLeastSquares,
     ValidIVATE,
 )
-from robuststat.sampling import AdaptiveISCV, LawImpact, ReweightedExpectation, as_law
+from robuststat.sampling import (
+    AdaptiveISCV,
+    LawImpact,
+    ReweightedExpectation,
+    SobolIndices,
+    as_law,
+)
 from robuststat.simulation import (
     make_invalid_iv,
     make_many_iv,
@@ -364,6 +370,7 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     AdaptiveISCV: _sampling(_model_data, {"n_budget": 1000}),
     LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
     ReweightedExpectation: _sampling(_runs_data, {}),
+    SobolIndices: _sampling(_model_data, {"n_budget": 1000}),
     SelectiveInvalidIVDML: Example(
         partial(_invalid_iv_data, options={"candidates": _CANDIDATES, "cv": 3, "random_state": 0}),
         ({"candidates": _DUMMIES, "cv": 2, "random_state": 0},),

@@ -7,6 +7,7 @@
      of each coordinate, roll back, split by sign, defensive share, standard normal coordinates.
 2.4  Joint covariance and the delta method.
 2.6  [D] Cross-fitted surrogate control: v_j = (f_j/q)(phi - m) + E_j m with exact E_j m.
+4.1  Sobol' indices: pick-freeze on scrambled points; [D] polynomial chaos as control, corrected.
 4.2  Impact of the input laws: differences and ratios from one joint covariance.
 5    Diagnostics: Pareto k-hat, effective sizes, comparison with the pilot.
 """
@@ -17,5 +18,6 @@ from robuststat.sampling._impact import LawImpact
 from robuststat.sampling._iscv import AdaptiveISCV
 from robuststat.sampling._laws import as_law
 from robuststat.sampling._reweighted import ReweightedExpectation
+from robuststat.sampling._sobol import SobolIndices
 
-__all__ = ["AdaptiveISCV", "LawImpact", "ReweightedExpectation", "as_law"]
+__all__ = ["AdaptiveISCV", "LawImpact", "ReweightedExpectation", "SobolIndices", "as_law"]
