@@ -135,7 +135,8 @@ class SobolIndices(SamplingEstimator):
     scrambles, so that numerators and denominator are unbiased given the set of terms; their ratio
     has a bias of order 1/n. This combination is this package's, not a published theorem. Inputs
     with tails are drawn from a law whose normal scores are wider, and reweighted: polynomials err
-    in the tails, and without this intervals were too short. Intervals use the t distribution with
+    in the tails, and without this intervals were too short. For the same reason there are then at
+    least 30 runs a term, otherwise 6. Intervals use the t distribution with
     one degree of freedom less than there are scrambles (or groups of pseudo-random points).
     Assumed: independent inputs and a finite fourth moment of the output.
 

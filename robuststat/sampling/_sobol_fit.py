@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.rng import spawn_seeds
@@ -128,7 +129,10 @@ def estimate_indices(
             "func is constant over all runs: its variance is zero, and shares of it are not "
             "defined."
         )
-    found, terms, r2 = _corrected(est, plan, axes, points, Y)
+    # Systems of a few hundred terms: on a busy machine several threads wait for each other, up to
+    # fifty times longer than one takes.
+    with threadpool_limits(1):
+        found, terms, r2 = _corrected(est, plan, axes, points, Y)
     numerators = np.stack([one.numerators for one in found])
     square, mean = np.stack([one.square for one in found]), np.stack([one.mean for one in found])
     centre = mean.mean(axis=0)
