@@ -76,6 +76,7 @@ _EXPORTS: dict[str, str] = {
     "SeparationWarning": "robuststat.ordinal",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
+    "SobolIndices": "robuststat.sampling",
     "SparseVector": "robuststat.private",
     "StabilizedRegression": "robuststat.invariance",
     "TSHT": "robuststat.iv",

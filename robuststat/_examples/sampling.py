@@ -19,6 +19,7 @@ from robuststat.sampling import (
     OutputQuantile,
     PerturbedLawIndices,
     ReweightedExpectation,
+    SobolIndices,
     as_law,
 )
 
@@ -122,4 +123,5 @@ EXAMPLES: dict[type[InferenceEstimator], Example] = {
     ),
     LawImpact: _sampling(_scenario_data, {"n_budget": 1000}),
     ReweightedExpectation: _sampling(_runs_data, {}),
+    SobolIndices: _sampling(_model_data, {"n_budget": 1000}),
 }

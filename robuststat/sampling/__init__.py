@@ -7,6 +7,7 @@
      of each coordinate, roll back, split by sign, defensive share, standard normal coordinates.
 2.4  Joint covariance and the delta method.
 2.6  [D] Cross-fitted surrogate control: v_j = (f_j/q)(phi - m) + E_j m with exact E_j m.
+4.1  Sobol' indices: pick-freeze on scrambled points; [D] polynomial chaos as control, corrected.
 4.2  Impact of the input laws: differences and ratios from one joint covariance.
 4.3  Perturbed-law indices.
 4.4  Failure probabilities by multilevel cross-entropy, quantiles and superquantiles.
@@ -22,6 +23,7 @@ from robuststat.sampling._laws import as_law
 from robuststat.sampling._output_quantile import OutputQuantile
 from robuststat.sampling._pli import PerturbedLawIndices
 from robuststat.sampling._reweighted import ReweightedExpectation
+from robuststat.sampling._sobol import SobolIndices
 
 __all__ = [
     "AdaptiveISCV",
@@ -30,5 +32,6 @@ __all__ = [
     "OutputQuantile",
     "PerturbedLawIndices",
     "ReweightedExpectation",
+    "SobolIndices",
     "as_law",
 ]
