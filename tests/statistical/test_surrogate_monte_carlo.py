@@ -38,7 +38,7 @@ from robuststat.simulation import (
 
 pytestmark = pytest.mark.slow
 
-R = 120
+R = 400
 BOUND = 4.0
 TAIL = 1e-4
 
