@@ -127,7 +127,7 @@ LAW_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", LAW_OPTIONS, ids=str)
+@pytest.mark.parametrize("options", LAW_OPTIONS)
 @pytest.mark.usefixtures("quiet")
 def test_one_function_many_laws(options):
     def model(X):
