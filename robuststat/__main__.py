@@ -6,7 +6,7 @@ import sys
 import time
 
 import robuststat
-from robuststat._tour import invariance, iv, ordinal, private, surrogate
+from robuststat._tour import invariance, iv, ordinal, private, sampling, surrogate
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     started = time.perf_counter()
     print(f"robuststat {robuststat.__version__}\n")
     print(surrogate.tour(1, interactive=sys.stderr.isatty()), end="\n\n")
-    for number, station in enumerate((iv, ordinal, invariance, private), start=2):
+    for number, station in enumerate((iv, ordinal, private, sampling, invariance), start=2):
         print(station.tour(number), end="\n\n")
     print(f"({time.perf_counter() - started:.0f} seconds)")
 
