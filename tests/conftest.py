@@ -15,3 +15,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 def reference() -> Path:
     """Folder with the stored inputs and outputs of other packages."""
     return Path(__file__).parent / "reference"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count no lines during simulations: fast tests must reach them, and counting costs time."""
+    if config.pluginmanager.hasplugin("_cov"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker("no_cover")
