@@ -18,7 +18,11 @@ def reference() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Count no lines during simulations: fast tests must reach them, and counting costs time."""
+    """Run slow tests first, so that no process is left with them, and count no lines in them.
+
+    Fast tests must reach the lines; counting them costs time.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if config.pluginmanager.hasplugin("_cov"):
         for item in items:
             if item.get_closest_marker("slow"):

@@ -185,22 +185,20 @@ def test_anderson_rubin_sets_with_weak_instruments(vcov, J):
         assert wald < binom.ppf(TAIL, n_rep, 0.95)
 
 
-def binary_design(random_state):
-    """A valid binary instrument, an effect that varies, non-linear exposure model."""
-    rng = np.random.default_rng(random_state)
-    n = 2000
-    X = rng.uniform(-1, 1, (n, 2))
-    z = rng.random(n) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
-    u = rng.uniform(-1, 1, n)
-    p = 1 / (1 + np.exp(1.5 - 2.5 * z - 0.5 * X[:, 0])) + 0.08 * u
-    a = (rng.random(n) < p).astype(float)
-    y = (1 + X[:, 0]) * a + X @ [1.0, -0.5] + 2 * u + 0.5 * rng.normal(size=n)
-    return Bunch(X=X, y=y, treatment=a, instruments=z[:, None].astype(float), truth=np.array([1.0]))
-
-
 def test_average_effect_with_a_valid_instrument():
-    def design(random_state, make=binary_design):
-        return make(random_state)
+    def design(random_state):
+        """A valid binary instrument, an effect that varies, non-linear exposure model."""
+        rng = np.random.default_rng(random_state)
+        n = 2000
+        X = rng.uniform(-1, 1, (n, 2))
+        z = rng.random(n) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
+        u = rng.uniform(-1, 1, n)
+        p = 1 / (1 + np.exp(1.5 - 2.5 * z - 0.5 * X[:, 0])) + 0.08 * u
+        a = (rng.random(n) < p).astype(float)
+        y = (1 + X[:, 0]) * a + X @ [1.0, -0.5] + 2 * u + 0.5 * rng.normal(size=n)
+        return Bunch(
+            X=X, y=y, treatment=a, instruments=z[:, None].astype(float), truth=np.array([1.0])
+        )
 
     table = simulate(
         design,
