@@ -132,7 +132,8 @@ def test_psi_its_interval_and_one_sided_tests(reference, case):
     for test in row["tests"]:
         relevant, same = found.p_relevant(test["eps"]), found.p_equivalence(test["eps"])
         assert relevant == pytest.approx(test["p_relevant"], rel=PSI_TOL, abs=1e-300)
-        assert same == pytest.approx(test["p_equivalence"], rel=PSI_TOL, abs=1e-300)
+        # scipy 1.13 returns 0 for smaller ones.
+        assert same == pytest.approx(test["p_equivalence"], rel=PSI_TOL, abs=1e-100)
 
 
 def test_certificate_tables(reference):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
@@ -123,9 +124,12 @@ def test_two_classes_are_the_lasso_logit_of_scikit_learn():
     Z = ((X - X.mean()) / X.std(ddof=0)).to_numpy()
     lam = 0.02
     est = PrestoClassifier(lam=lam, inference="none", tol=1e-10).fit(Z, two)
-    # saga stops at its tolerance; C multiplies the sum of losses.
+    # saga stops at its tolerance; C multiplies the sum of losses. Since 1.8 the choice has another
+    # name.
+    old = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 8)
+    lasso = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
     peer = LogisticRegression(
-        l1_ratio=1.0, C=1.0 / (lam * len(two)), solver="saga", tol=1e-10, max_iter=20_000
+        **lasso, C=1.0 / (lam * len(two)), solver="saga", tol=1e-10, max_iter=20_000
     ).fit(Z, two)
     np.testing.assert_allclose(est.coef_, peer.coef_, atol=1e-6)
     np.testing.assert_allclose(est.predict_proba(Z), peer.predict_proba(Z), atol=1e-6)
