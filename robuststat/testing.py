@@ -122,13 +122,14 @@ def example_data(cls: type[InferenceEstimator], random_state: int = 0) -> Bunch:
     return example_of(cls).data(random_state)
 
 
-def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
+def check_inference_estimator(cls: type[InferenceEstimator] | type[PrivateEstimator]) -> None:
     """Run scikit-learn's checks and those of this package on an estimator class.
 
     Parameters
     ----------
     cls : type
-        A class of ``ALL_ESTIMATORS``, or one derived from it.
+        A class of ``ALL_ESTIMATORS``, or one derived from it. Classes of ``PRIVATE_ESTIMATORS``,
+        whose answers are drawn, get the checks of ``check_private_estimator`` instead.
 
     Raises
     ------
@@ -141,6 +142,9 @@ def check_inference_estimator(cls: type[InferenceEstimator]) -> None:
     >>> from robuststat.testing import check_inference_estimator
     >>> check_inference_estimator(DSLMean)
     """
+    if issubclass(cls, PrivateEstimator):
+        check_private_estimator(cls)
+        return
     check_sklearn(cls)
     data = example_data(cls)
     for check in CHECKS:

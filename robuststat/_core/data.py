@@ -219,7 +219,7 @@ def read_data(
     kept, dropped = _complete_rows(reader, n_rows, policy)
     if dropped:
         y_values, weights, groups, values, covariates = (
-            _take(part, kept) for part in (y_values, weights, groups, values, covariates)
+            _take(value, kept) for value in (y_values, weights, groups, values, covariates)
         )
     _check_weights(weights, part=part)
     n_columns = 0 if isinstance(covariates, pd.DataFrame) else covariates.shape[1]
