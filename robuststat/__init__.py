@@ -73,7 +73,6 @@ _EXPORTS: dict[str, str] = {
     "RoleError": _ERRORS,
     "SelectiveInvalidIVDML": "robuststat.iv",
     "SeparationError": "robuststat.ordinal",
-    "SeparationWarning": "robuststat.ordinal",
     "SisVIVE": "robuststat.iv",
     "SmallClusterWarning": _ERRORS,
     "SobolIndices": "robuststat.sampling",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,9 +25,9 @@ INTERCEPT = "(Intercept)"
 
 
 def check_level(level: float) -> None:
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ParameterError(
-            f"level must lie strictly between 0 and 1, got {level}. Use e.g. 0.95."
+            f"level must lie strictly between 0 and 1, got {level!r}. Use e.g. 0.95."
         )
 
 

@@ -16,7 +16,7 @@ from robuststat.ordinal._presto import PrestoClassifier
 from robuststat.ordinal._presto_function import presto_path
 from robuststat.ordinal._presto_path import PrestoPath
 from robuststat.ordinal._rare import RareEventClassifier
-from robuststat.ordinal._separation import SeparationError, SeparationWarning
+from robuststat.ordinal._separation import SeparationError
 
 __all__ = [
     "Calibration",
@@ -26,7 +26,6 @@ __all__ = [
     "PrestoPath",
     "RareEventClassifier",
     "SeparationError",
-    "SeparationWarning",
     "anova",
     "brant_test",
     "calibration",

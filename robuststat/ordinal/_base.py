@@ -18,8 +18,10 @@ from robuststat._core.design import ArrayDesign, new_design_matrix
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import INTERCEPT, FormulaDesign
 from robuststat._core.params import Check, is_bool, one_of, optional
-from robuststat._core.table import rows_frame
+from robuststat._core.roles import RoleReader
+from robuststat._core.table import as_table, rows_frame, to_float
 from robuststat._core.types import Array
+from robuststat._results.tables import check_level
 from robuststat.base import InferenceEstimator
 from robuststat.ordinal._links import get_link
 from robuststat.ordinal._predict import (
@@ -155,7 +157,7 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
 
     def _boundaries(self, X: Any, offset: Any = None) -> Array:
         """Linear predictors eta_k of P(y <= k), of shape (n, q)."""
-        check_is_fitted(self, "classes_")
+        check_is_fitted(self, "result_")
         design = new_design_matrix(self, self.design_, X)
         return self._boundaries_of(design, offset)
 
@@ -241,7 +243,7 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
         ndarray of shape (n,)
         """
         K = len(self.classes_)
-        values = np.arange(1.0, K + 1.0) if scores is None else np.asarray(scores, dtype=float)
+        values = np.arange(1.0, K + 1.0) if scores is None else to_float(scores, "scores")
         if values.shape != (K,):
             raise ParameterError(f"scores must hold {K} numbers, one a class; got {scores!r}.")
         return np.asarray(self.predict_proba(X, offset) @ values)
@@ -269,9 +271,8 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
             Probability, lower limit, upper limit. The probability is that of the boundary itself,
             whatever ``on_crossing`` does to classes in between.
         """
-        check_is_fitted(self, "classes_")
-        if not 0.0 < level < 1.0:
-            raise ParameterError(f"level must be inside (0, 1), got {level!r}.")
+        check_is_fitted(self, "result_")
+        check_level(level)
         link, first = get_link(self._link_name()), self._rare_first()
         tail = link.cdf if first else link.sf
         k = 0 if first else len(self.classes_) - 2
@@ -327,7 +328,7 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
             ``.resid[c]`` (1{y = c} minus the probability), and for :class:`OrdinalClassifier`
             ``.se_fit[c]`` (standard error of the probability by the delta method).
         """
-        check_is_fitted(self, "classes_")
+        check_is_fitted(self, "result_")
         design = new_design_matrix(self, self.design_, X)
         table, frame = rows_frame(X)
         values = None if y is None else np.asarray(self._new_outcome(table, len(frame), y))
@@ -361,21 +362,28 @@ class OrdinalEstimator(ClassifierMixin, InferenceEstimator):
             Zero probabilities of crossing boundaries count as 1e-10.
         """
         eta = self._checked_boundaries(X, offset)
-        w = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        reader = RoleReader(as_table(X), len(eta))
+        if np.ndim(y) != 2 or np.shape(y)[1] == 1:
+            y = reader.vector("y", y)
+        elif len(y) != len(eta):
+            raise DataError(f"y has {len(y)} rows but X has {len(eta)}.")
+        w = None if sample_weight is None else reader.numeric("sample_weight", sample_weight)
+        if w is not None and not ((w >= 0).all() and np.isfinite(w).all() and w.any()):
+            raise DataError("sample_weight must be finite, >= 0 and not zero for every row.")
         # A part of the data need not hold every class.
-        response = read_response(y, weights=w, categories=list(self.classes_), drop_empty=True)
+        response = read_response(
+            y, weights=w, categories=list(self.classes_), drop_empty=True, part=True
+        )
         place = {value: j for j, value in enumerate(self.classes_.tolist())}
         codes = np.array([place[v] for v in response.classes.tolist()])[response.codes]
         log_p = self._log_probabilities(eta)
-        if len(log_p) <= response.rows.max():
-            raise DataError(f"y has more rows than X ({len(log_p)}).")
         log_p[crossing_rows(eta)] = np.maximum(log_p[crossing_rows(eta)], np.log(SCORE_FLOOR))
         values = log_p[response.rows, codes]
         return float(np.average(values, weights=response.weights))
 
 
 def _offset(offset: Any, n_rows: int) -> Array:
-    values = np.asarray(offset, dtype=np.float64)
+    values = to_float(offset, "offset")
     if values.shape != (n_rows,) or not np.isfinite(values).all():
         raise DataError(
             f"offset must be {n_rows} finite numbers, one a row; got shape {values.shape}."

@@ -13,6 +13,7 @@ from scipy.special import xlogy
 
 from robuststat import plot
 from robuststat._core.errors import DataError, ParameterError
+from robuststat._core.table import to_float
 from robuststat._core.types import Array, IntArray
 from robuststat._results.tables import check_level
 from robuststat.ordinal._rare_fit import LogitProblem, fit_logit, null_fit
@@ -154,9 +155,15 @@ def calibration(
 
 
 def _checked(probability: Any, event: Any, weights: Any) -> tuple[Array, Array, Array]:
-    p = np.asarray(probability, dtype=np.float64)
-    y = np.asarray(event, dtype=np.float64)
-    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    p = to_float(np.asarray(probability), "probability")
+    y = to_float(np.asarray(event), "event")
+    w = (
+        np.ones(p.shape)
+        if weights is None
+        else to_float(
+            [weights] if isinstance(weights, str) else np.asarray(weights), "sample_weight"
+        )
+    )
     if p.ndim != 1 or p.shape != y.shape or p.shape != w.shape or not p.size:
         raise DataError(
             f"probability, event and sample_weight must be vectors of one length above 0; got "

@@ -124,8 +124,8 @@ class OrdinalClassifier(OrdinalMethods):
     are refused by a linear programme. Non-parallel cumulative models can have crossing boundaries:
     counted in ``crossing_``. With ``tau`` the scores are centred by class, or carry the influence
     of the sample shares (derived here). Hessian-type variances take weights for frequencies, the
-    sandwich squares them. Equation (2.2) of Faletto and Bien (2023) is the model with
-    ``parallel=False``; their penalty is that of PrestoClassifier.
+    sandwich squares them. The model of Faletto and Bien (2023) is the one
+    with ``parallel=False``; their penalty is that of PrestoClassifier.
 
     References
     ----------

@@ -50,6 +50,10 @@ def anova(*fits: Any) -> pd.DataFrame:
         raise ParameterError(f"anova compares at least two fits; got {len(fits)}.")
     for fit in fits:
         check_is_fitted(fit, "result_")
+        if not hasattr(fit, "_model"):
+            raise ParameterError(
+                f"anova compares fits of OrdinalClassifier; got a {type(fit).__name__}."
+            )
     models = sorted((fit._model for fit in fits), key=lambda model: model.n_params)
     first = models[0]
     for model in models:

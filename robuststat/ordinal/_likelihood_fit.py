@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -225,7 +224,7 @@ def refuse_separation(rows: Rows, structure: Structure, names: tuple[str, ...]) 
     last = layout.n_classes - 1
     # The backward families are the forward ones with the classes in descending order.
     flip = layout.family.shape == "backward"
-    kept = np.setdiff1d(np.arange(structure.n_columns), np.flatnonzero(_constant(structure, names)))
+    kept = np.union1d(layout.common, layout.varying)
     found = ordinal_separation(
         rows.X[:, kept],
         last - rows.codes if flip else rows.codes,
@@ -240,10 +239,6 @@ def refuse_separation(rows: Rows, structure: Structure, names: tuple[str, ...]) 
             f"{found.words()} Use PrestoClassifier, penalty='elasticnet', RareEventClassifier("
             "method='firth') for one class against the rest, or leave the column out."
         )
-
-
-def _constant(structure: Structure, names: tuple[str, ...]) -> Any:
-    return np.isin(np.array(names, dtype=object), structure.constant)
 
 
 def report_convergence(maximum: Maximum) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 from robuststat._core.design import new_design_matrix
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import FormulaDesign
-from robuststat._core.table import as_table
+from robuststat._core.table import as_table, to_float
 from robuststat._core.types import Array
 from robuststat.ordinal._model import ModelFit
 from robuststat.ordinal._uncertainty import probability_scores
@@ -64,7 +64,7 @@ def average_effects(
         designs = [_matrix(estimator, part) for part in (change.low, change.high)]
         for code in range(len(model.classes)):
             (p0, d0), (p1, d1) = (
-                probability_scores(model.structure, model.phi, part, code, offset)
+                probability_scores(model.structure, model.centre, part, code, offset)
                 for part in designs
             )
             effects.append(weights @ (p1 - p0) / change.length)
@@ -123,7 +123,7 @@ def _matrix(estimator: Any, frame: pd.DataFrame) -> Array:
 def _weights(sample_weight: Any, n_rows: int) -> Array:
     if sample_weight is None:
         return np.full(n_rows, 1.0 / n_rows)
-    w = np.asarray(sample_weight, dtype=np.float64)
+    w = to_float(sample_weight, "sample_weight")
     if w.shape != (n_rows,) or not (w >= 0).all() or not w.sum() > 0:
         raise DataError(f"sample_weight must be {n_rows} weights >= 0 with a positive sum.")
     return np.asarray(w / w.sum())

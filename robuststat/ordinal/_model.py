@@ -244,7 +244,7 @@ class ModelFit:
         )
 
     def _spread(self) -> str:
-        if self.options.penalised:
+        if self.options.penalty is not None:
             return "all" if self.options.form == "parallel" else "none"
         return self.options.spread
 
@@ -278,7 +278,7 @@ def refuse_combination(options: ModelOptions) -> None:
     ParameterError
         Naming the option.
     """
-    if not options.penalised:
+    if options.penalty is None:
         return
     if options.parallel is not True:
         raise ParameterError(
@@ -299,7 +299,7 @@ def structure_of(
 ) -> Structure:
     """Parameters of the model that the options describe."""
     parallel = options.parallel
-    if options.penalised:
+    if options.penalty is not None:
         parallel = options.form == "parallel"
     return make_structure(
         make_family(options.family, options.link, options.reverse),

@@ -85,11 +85,6 @@ class OrdinalMethods(OrdinalEstimator):
             return super()._cumulative(eta)
         return np.cumsum(self._probabilities(eta), axis=1)[:, :-1]
 
-    def predict(self, X: Any, offset: Any = None) -> Any:
-        """Most probable class of each row, of shape (n,)."""
-        check_is_fitted(self, "result_")
-        return super().predict(X, offset)
-
     def predict_rare(
         self, X: Any, return_ci: bool = False, level: float = 0.95, offset: Any = None
     ) -> Any:

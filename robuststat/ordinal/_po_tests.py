@@ -17,7 +17,7 @@ from robuststat._core.errors import ParameterError
 from robuststat._core.linalg import solve_square
 from robuststat._core.types import Array
 from robuststat._format import format_p
-from robuststat.ordinal._base import read_rows
+from robuststat.ordinal._base import is_categories, read_rows
 from robuststat.ordinal._families import FAMILIES, make_family
 from robuststat.ordinal._likelihood_fit import Fit, Rows, column_moments, fit_rows, slabs_of
 from robuststat.ordinal._links import LINKS
@@ -296,6 +296,11 @@ class _Reading(BaseEstimator):
 def _read(
     X: Any, y: Any, formula: Any, categories: Any, sample_weight: Any, offset: Any, missing: Any
 ) -> _Task:
+    if missing not in (None, "raise", "drop"):
+        raise ParameterError(f"missing must be 'raise' or 'drop'; got {missing!r}.")
+    wrong = None if categories is None else is_categories(categories)
+    if wrong:
+        raise ParameterError(f"categories must be {wrong}; got {categories!r}.")
     data: RoleData = read_rows(
         _Reading(),
         X,

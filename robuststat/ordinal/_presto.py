@@ -154,7 +154,8 @@ class PrestoClassifier(PrestoMethods):
     References
     ----------
     Faletto, G. and Bien, J. (2023). Predicting Rare Events by Shrinking Towards Proportional Odds.
-    ICML, PMLR 202:9547-9602. Objective: section 2.1 as published; crossing constraint, debiased
+    ICML, PMLR 202:9547-9602. Objective: that of the paper
+    and of its code; crossing constraint, debiased
     intervals and tuning by log-loss are not from that paper.
 
     Examples
@@ -355,6 +356,10 @@ class PrestoClassifier(PrestoMethods):
     ) -> Inference | None:
         """Estimates with a variance; None without."""
         n_parameters = solution.alpha.size * (1 + ready.problem.columns.n_columns)
+        if self.inference != "debiased" and self.vcov is not None:
+            raise ParameterError(
+                f"vcov={self.vcov!r} has no effect with inference={self.inference!r}. Leave it out."
+            )
         if self.inference == "none":
             return None
         if n_parameters > MAX_PARAMETERS:
@@ -376,7 +381,7 @@ class PrestoClassifier(PrestoMethods):
                 n_jobs=self.n_jobs,
             )
         try:
-            return debiased(ready.problem, solution, kind, ready.clusters)
+            return debiased(ready.problem, solution, kind, ready.clusters, ready.counts)
         except DataError as error:
             warn(
                 f"No standard errors: {error} Columns are linear combinations of others, or nearly "

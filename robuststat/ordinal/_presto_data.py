@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class Ready:
     null: Solution
     top: float
     clusters: IntArray | None
+    counts: Array | None
     constant: tuple[str, ...]
 
     def grid(self, options: PathOptions) -> Array:
@@ -91,6 +92,10 @@ def make_ready(data: RoleData, response: Response, options: PathOptions) -> Read
     clusters = None if data.clusters is None else data.clusters.codes[response.rows]
     if clusters is not None:
         clusters = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+    counts = None
+    if response.grouped:
+        counts = response.weights
+        counts = counts if data.weights is None else counts / data.weights[response.rows]
     # Entries of one row of counts stay together in folds.
     groups = response.rows if response.grouped and clusters is None else clusters
     if groups is not None:
@@ -117,7 +122,7 @@ def make_ready(data: RoleData, response: Response, options: PathOptions) -> Read
     columns = problem.columns
     low, high = box_limits(options, data.names, columns.low, columns.high)
     box = padded_box(low, high, options.box_margin)
-    recipe = Recipe(**{name: getattr(recipe, name) for name in Recipe.__slots__} | {"box": box})
+    recipe = replace(recipe, box=box)
     constant = tuple(n for n, fine in zip(data.names, columns.usable, strict=True) if not fine)
     if constant:
         warn(
@@ -133,6 +138,7 @@ def make_ready(data: RoleData, response: Response, options: PathOptions) -> Read
         null=null,
         top=largest_lambda(null, recipe),
         clusters=clusters,
+        counts=counts,
         constant=constant,
     )
 

@@ -214,7 +214,8 @@ def fit_path(problem: Problem, recipe: Recipe, null: Solution, lambdas: Array) -
     fits: list[Solution] = []
     now = null
     for lam in lambdas:
-        check_identified(problem, recipe, float(lam))
+        if lam == 0.0:  # otherwise null_solution has checked the columns without penalty
+            check_identified(problem, recipe, 0.0)
         penalty = Penalty(float(lam), recipe.l1_ratio, recipe.factors)
         now = _solve(problem, recipe, penalty, now, null)
         fits.append(now)

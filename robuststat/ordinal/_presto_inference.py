@@ -54,7 +54,11 @@ class Inference:
 
 
 def debiased(
-    problem: Problem, solution: Solution, vcov: str, clusters: IntArray | None
+    problem: Problem,
+    solution: Solution,
+    vcov: str,
+    clusters: IntArray | None,
+    counts: Array | None = None,
 ) -> Inference:
     """One-step estimate and its variance.
 
@@ -90,11 +94,14 @@ def debiased(
         V = inverse @ H @ inverse.T / problem.total if nodewise else inverse / problem.total
     else:
         influence = _scores(problem, Z, point.rows) @ inverse.T
+        if counts is not None and clusters is None:
+            # Units of one entry are independent: their scores are squared one by one.
+            influence = influence / np.sqrt(counts[problem.order])[:, None]
         codes = None if clusters is None else clusters[problem.order]
         found = meat(influence, clusters=codes)
         V, n_clusters = found.matrix * len(influence), found.n_clusters
     L = _to_raw(problem, J)
-    kind = "nodewise" if nodewise and vcov == "hessian" else vcov
+    kind = "nodewise" if nodewise else vcov
     V = L @ V @ L.T
     return Inference(L @ estimate, 0.5 * (V + V.T), kind, n_clusters)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from robuststat._core.errors import ParameterError
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
 
 
@@ -42,9 +43,9 @@ def relative_penalties(options: PathOptions, names: Sequence[str], q: int) -> Ar
                 f"penalty_factors names {unknown[0]!r}, which is not a column of the design. Its "
                 f"columns are {', '.join(list(names)[:20])}."
             )
-        factors = np.array([float(given.get(name, 1.0)) for name in names])
+        factors = to_float([given.get(name, 1.0) for name in names], "penalty_factors")
     elif given is not None:
-        factors = np.asarray(given, dtype=np.float64)
+        factors = to_float(given, "penalty_factors")
         if factors.shape != (p,):
             raise ParameterError(
                 f"penalty_factors must hold {p} numbers, one a column of the design; got shape "
@@ -74,7 +75,10 @@ def box_limits(options: PathOptions, names: Sequence[str], low: Array, high: Arr
                     f"box names {name!r}, which is not a column of the design. Its columns are "
                     f"{', '.join(list(names)[:20])}."
                 )
-            low[list(names).index(name)], high[list(names).index(name)] = limits
+            pair = to_float(limits, f"box[{name!r}]")
+            if pair.shape != (2,):
+                raise ParameterError(f"box[{name!r}] must be (low, high); got {limits!r}.")
+            low[list(names).index(name)], high[list(names).index(name)] = pair
     else:
         array = np.asarray(given, dtype=np.float64)
         if array.shape != (2, len(names)):
@@ -94,7 +98,7 @@ def box_limits(options: PathOptions, names: Sequence[str], low: Array, high: Arr
 
 def given_lambdas(lambdas: Any) -> Array:
     """Penalties of the user, largest first."""
-    grid = np.asarray(lambdas, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not (np.isfinite(grid) & (grid >= 0.0)).all():
+    grid = to_float(lambdas, "lambdas") if np.ndim(lambdas) == 1 else np.zeros(0)
+    if grid.size == 0 or not (np.isfinite(grid) & (grid >= 0.0)).all():
         raise ParameterError(f"lambdas must be a list of finite numbers >= 0; got {lambdas!r}.")
     return np.unique(grid)[::-1]

@@ -120,7 +120,7 @@ class PrestoPath:
             (1.0 - t) * coefs[i] + t * coefs[j],
         )
 
-    def plot(self, *, ax: Any = None, max_labels: int = 8) -> Any:
+    def plot(self, *, ax: Any = None, max_labels: int = 7) -> Any:
         """Draw when features leave proportional odds; see :func:`robuststat.ordinal.plot_path`."""
         from robuststat.ordinal._plot import plot_path
 

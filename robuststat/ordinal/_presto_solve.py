@@ -290,7 +290,7 @@ def _first_columns(problem: Problem, start: Solution, penalty: Penalty) -> IntAr
         return every
     active = (start.psi != 0.0).any(axis=0) | ((l1 == 0.0) & usable).any(axis=0)
     before = l1 if not np.isfinite(start.lam) else penalty.at(start.lam).l1
-    strong = np.maximum(np.abs(start.gradient) - (2.0 * l1 - before), -np.inf).max(axis=0)
+    strong = (np.abs(start.gradient) - (2.0 * l1 - before)).max(axis=0)
     chosen = (strong > 0.0) & usable & ~active
     room = max(100, 2 * int(active.sum()))
     if chosen.sum() > room:

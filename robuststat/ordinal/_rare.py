@@ -42,7 +42,7 @@ class RareEventClassifier(RareEventPredictions):
     method : {"firth", "king_zeng", "ml", "logf"}, default="firth"
         "firth": penalised by the root of the determinant of the information, always finite;
         "king_zeng": maximum likelihood minus its bias of order 1/n; "ml": maximum likelihood;
-        "logf": log-F priors on the slopes, always finite. The last two of them need care: "ml" and
+        "logf": log-F priors on the slopes, always finite. The last three need care: "ml" and
         "king_zeng" refuse separated data, "logf" depends on the units of the columns.
     tau : float, optional
         Share of events in the population, when cases were sampled more often than controls.
@@ -354,6 +354,12 @@ class RareEventClassifier(RareEventPredictions):
         groups = None if data.clusters is None else data.clusters.codes[response.rows]
         if groups is not None:
             check_clusters(len(np.unique(groups)))
+        counts = None
+        if response.grouped:
+            if self.keep_influence:
+                raise ParameterError("keep_influence needs one row a unit; y holds counts.")
+            counts = response.weights
+            counts = counts if data.weights is None else counts / data.weights[response.rows]
         report = RareReport(
             problem=problem,
             found=found,
@@ -364,6 +370,7 @@ class RareEventClassifier(RareEventPredictions):
             kind=kind,
             profile=kind == "hessian" and self.intervals != "wald" and self.method != "king_zeng",
             clusters=groups,
+            counts=counts,
             options={
                 name: getattr(self, name)
                 for name in ("method", "tau", "correction", "flic", "prior_df", "max_iter")

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.design import new_design_matrix
 from robuststat._core.errors import DataError
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
 from robuststat._results.tables import check_level
 from robuststat.base import InferenceEstimator
@@ -40,7 +41,7 @@ class RareEventPredictions(ClassifierMixin, InferenceEstimator):
         design = new_design_matrix(self, self.design_, X)
         eta = design @ np.asarray(self.result_.estimate)
         if offset is not None:
-            values = np.asarray(offset, dtype=np.float64)
+            values = to_float(offset, "offset")
             if values.shape != eta.shape or not np.isfinite(values).all():
                 raise DataError(
                     f"offset must be {len(eta)} finite numbers, one a row; got shape "

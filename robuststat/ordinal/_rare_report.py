@@ -62,10 +62,21 @@ class RareReport:
     kind: str
     profile: bool
     clusters: IntArray | None
+    counts: Array | None
     options: Mapping[str, Any]
     event: Any
     weighted: bool
     keep_influence: bool
+
+    @property
+    def units(self) -> Array:
+        """How many observations each entry stands for."""
+        return np.ones(len(self.problem.y)) if self.counts is None else self.counts
+
+    @property
+    def n_obs(self) -> int:
+        """Observations."""
+        return round(float(self.units.sum()))
 
 
 def make_result(
@@ -89,7 +100,7 @@ def make_result(
     numbers : dict
         Fitted attributes by name.
     """
-    found, problem = report.found, report.problem
+    found = report.found
     estimate = found.beta.copy()
     if report.intercept is not None:
         estimate[report.intercept] -= report.shift
@@ -102,7 +113,7 @@ def make_result(
         "estimate": estimate,
         "vcov": vcov,
         "names": data.names,
-        "n_obs": len(problem.y),
+        "n_obs": report.n_obs,
         "df": df,
         "n_clusters": n_clusters,
         "vcov_type": report.kind,
@@ -133,8 +144,12 @@ def _variance(report: RareReport) -> tuple[Array, float, int | None]:
     if report.kind == "hessian":
         return report.found.vcov, np.inf, None
     n, k = report.problem.X.shape
-    spread = meat(report.found.influence, clusters=report.clusters)
-    small = small_sample(report.kind, n_obs=n, n_params=k, n_clusters=spread.n_clusters)  # type: ignore[arg-type]
+    influence = report.found.influence
+    if report.counts is not None and report.clusters is None:
+        # Units of one entry are independent: their scores are squared one by one.
+        influence = influence / np.sqrt(report.counts)[:, None]
+    spread = meat(influence, clusters=report.clusters)
+    small = small_sample(report.kind, n_obs=report.n_obs, n_params=k, n_clusters=spread.n_clusters)  # type: ignore[arg-type]
     return small.factor * spread.matrix / n, small.df, spread.n_clusters
 
 
@@ -180,13 +195,13 @@ def _slopes_test(report: RareReport) -> Bunch:
 
 def _numbers(report: RareReport, test: Bunch) -> dict[str, Any]:
     problem, found = report.problem, report.found
-    events = int((problem.y > 0.5).sum())
+    events = round(float(report.units[problem.y > 0.5].sum()))
     n_slopes = int(problem.slopes.sum())
-    rarer = min(events, len(problem.y) - events)
+    rarer = min(events, report.n_obs - events)
     loglik = evaluate(problem, found.beta, leverages=False).plain_loglik
     return {
         "n_events_": events,
-        "n_nonevents_": len(problem.y) - events,
+        "n_nonevents_": report.n_obs - events,
         "events_per_parameter_": rarer / n_slopes if n_slopes else np.inf,
         "loglik_": loglik,
         "null_loglik_": report.null.point.plain_loglik,
@@ -202,7 +217,7 @@ def _diagnostics(
     curves: list[ProfileCurve | None] | None,
 ) -> dict[str, Any]:
     options, found = report.options, report.found
-    k, n = len(found.beta), len(report.problem.y)
+    k, n = len(found.beta), report.n_obs
     loglik = numbers["loglik_"]
     glance = {
         "loglik": loglik,

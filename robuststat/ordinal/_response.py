@@ -68,6 +68,7 @@ def read_response(
     name: str = "y",
     columns: Sequence[str] = (),
     refuse_unordered: Refuse | None = None,
+    part: bool = False,
 ) -> Response:
     """Turn an outcome into class numbers.
 
@@ -100,7 +101,7 @@ def read_response(
         are negative or all zero.
     """
     if not isinstance(y, pd.Series) and np.ndim(y) == 2:
-        return _read_counts(y, weights, categories, drop_empty, name, columns)
+        return _read_counts(y, weights, categories, drop_empty, name, columns, part)
     series = pd.Series(y).reset_index(drop=True)
     n = len(series)
     w = np.ones(n) if weights is None else weights
@@ -108,7 +109,9 @@ def read_response(
     series = series.iloc[rows].infer_objects()
     levels = _levels(series, categories, name, refuse_unordered)
     codes = _positions(series, levels, categories, name)
-    return _finish(codes, levels, rows, w[rows], drop_empty, name, weighted=weights is not None)
+    return _finish(
+        codes, levels, rows, w[rows], drop_empty, name, weighted=weights is not None, part=part
+    )
 
 
 def _read_counts(
@@ -118,6 +121,7 @@ def _read_counts(
     drop_empty: bool,
     name: str,
     columns: Sequence[str],
+    part: bool,
 ) -> Response:
     counts = to_float(np.asarray(y).ravel(), name).reshape(np.shape(y))
     bad = np.argwhere(~(counts >= 0) | np.isinf(counts))
@@ -140,7 +144,15 @@ def _read_counts(
     if rows.size == 0:
         raise DataError(f"All counts of {name} are zero. Pass how often each class occurred.")
     return _finish(
-        codes, levels, rows, w[rows, codes], drop_empty, name, weighted=True, grouped=True
+        codes,
+        levels,
+        rows,
+        w[rows, codes],
+        drop_empty,
+        name,
+        weighted=True,
+        grouped=True,
+        part=part,
     )
 
 
@@ -191,6 +203,8 @@ def _positions(
     series: pd.Series, levels: list[Any], categories: Sequence[Any] | None, name: str
 ) -> IntArray:
     numbers, uniques = pd.factorize(series)
+    if (numbers < 0).any():
+        raise DataError(f"{name} has {int((numbers < 0).sum())} missing values. Drop those rows.")
     place = {value: j for j, value in enumerate(levels)}
     found = np.array([place.get(value, -1) for value in uniques.tolist()], dtype=np.int64)
     if (found < 0).any():
@@ -212,11 +226,12 @@ def _finish(
     *,
     weighted: bool,
     grouped: bool = False,
+    part: bool = False,
 ) -> Response:
     counts = np.bincount(codes, weights=weights, minlength=len(levels))
     seen = np.bincount(codes, minlength=len(levels)) > 0
     empty = tuple(v for v, there in zip(levels, seen, strict=True) if not there)
-    if seen.sum() == 1:
+    if seen.sum() == 1 and not part:
         only = levels[int(np.flatnonzero(seen)[0])]
         raise DataError(
             f"y has one class: every row of {name!r} with weight is {only!r}; at least two classes "

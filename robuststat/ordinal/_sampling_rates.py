@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from robuststat._core.errors import ParameterError
+from robuststat._core.table import to_float
 from robuststat._core.types import Array, IntArray
 from robuststat.ordinal._families import Family
 
@@ -42,7 +43,7 @@ def population_shares(tau: Any, classes: Any) -> Array:
         values = [tau[label] for label in labels]
     else:
         values = list(np.atleast_1d(tau))
-    shares = np.asarray(values, dtype=np.float64)
+    shares = to_float(values, "tau")
     if shares.shape != (len(labels),) or not (shares > 0).all():
         raise ParameterError(
             f"tau must hold {len(labels)} positive shares, one a class in the order {labels}; got "

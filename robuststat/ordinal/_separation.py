@@ -29,10 +29,6 @@ _STRICT = 1e-6
 _ROWS = 1000
 
 
-class SeparationWarning(UserWarning):
-    """Some coefficients have no finite maximum likelihood estimate."""
-
-
 class SeparationError(IdentificationError):
     """Some coefficients have no finite maximum likelihood estimate, and the fit needs one."""
 

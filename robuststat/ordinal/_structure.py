@@ -61,19 +61,6 @@ class Structure:
         theta = layout.split(phi)[0] + coef @ self.centre
         return theta, coef, zeta / self.unit[layout.scale]
 
-    def boundary_map(self, k: int) -> Array:
-        """Matrix (1 + p, size) from layout parameters to (threshold, coefficients) of k."""
-        layout = self.layout
-        out = np.zeros((1 + self.n_columns, layout.n_params))
-        t, p, v = layout.J.shape[1], layout.common.size, layout.varying.size
-        rows = np.arange(self.n_columns)
-        out[1 + rows[layout.common], t + np.arange(p)] = 1.0 / self.unit[layout.common]
-        first = t + p + k * v
-        out[1 + rows[layout.varying], first + np.arange(v)] = 1.0 / self.unit[layout.varying]
-        out[0, :t] = layout.J[k]
-        out[0] += self.centre @ out[1:]
-        return out
-
 
 def threshold_jacobian(kind: str, q: int) -> tuple[Array, tuple[str, ...] | None]:
     """Thresholds as a linear function of their parameters, and the names of these.
@@ -98,7 +85,6 @@ def threshold_jacobian(kind: str, q: int) -> tuple[Array, tuple[str, ...] | None
         middle, names = (half - 1, half), ["central.1", "central.2"]
     n_spacings = J.shape[1] - len(names)
     for j in range(n_spacings):
-        J[: middle[0] - j, len(names) + j] = 0.0
         J[middle[0] - j - 1, len(names) + j] = -1.0
         J[middle[1] + j + 1, len(names) + j] = 1.0
     return J, (*names, *(f"spacing.{j + 1}" for j in range(n_spacings)))

@@ -194,7 +194,7 @@ def test_profile_limits_are_where_the_ratio_test_rejects():
             assert_allclose(2 * (est.loglik_ - small.loglik_), chi2.ppf(0.9, 1), rtol=1e-6)
 
 
-def test_profile_limits_may_be_infinite():
+def test_separation_is_refused_and_a_wide_profile_brackets_the_estimate():
     # Hardly any row has b = 1, all in one class of the stopping model's last step.
     rng = np.random.default_rng(0)
     x = np.r_[np.zeros(57), 1.0, 1.0, 1.0]

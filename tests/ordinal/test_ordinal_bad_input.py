@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import NotFittedError
 
 from robuststat import OrdinalClassifier, SeparationError
 from robuststat._core.errors import CollinearityError, ConvergenceWarning, DataError
@@ -189,3 +190,42 @@ def test_single_precision_and_penalised_without_variance():
     assert_allclose(est.coef_, OrdinalClassifier().fit(X, Y).coef_, rtol=1e-4)
     wide = RNG.normal(size=(60, 70))
     refused("standard errors need", Y[:60], wide, penalty="elasticnet", lam=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.arange(50) % 3}, "y has 50|50 values"),
+        ({"sample_weight": np.ones(3)}, "sample_weight has 3"),
+        ({"sample_weight": np.full(300, -1.0)}, "sample_weight must be finite, >= 0"),
+        ({"y": np.r_[np.nan, np.arange(299) % 3]}, "1 missing values"),
+    ],
+)
+def test_score_names_what_does_not_fit(change, message):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    y = np.digitize(x[:, 0] + rng.logistic(size=300), [-1.0, 1.0])
+    est = OrdinalClassifier().fit(x, y)
+    with pytest.raises(ValueError, match=message):
+        est.score(x, **({"y": y} | change))
+    # A part of the data need not hold every class.
+    assert np.isfinite(est.score(x[y == 1], y[y == 1]))
+
+
+def test_form_counts_without_a_penalty_weight():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    y = np.digitize(x[:, 0] + rng.logistic(size=300), [-1.0, 1.0])
+    options = {"penalty": "elasticnet", "form": "nonparallel", "tol": 1e-10}
+    none, hardly = (OrdinalClassifier(lam=lam, **options).fit(x, y) for lam in (0.0, 1e-9))
+    np.testing.assert_allclose(none.coef_, hardly.coef_, atol=1e-5)
+    assert np.ptp(none.coef_[:, 1]) > 1e-3
+
+
+def test_failed_fit_is_no_fit():
+    x = np.random.default_rng(0).normal(size=(60, 1))
+    est = OrdinalClassifier()
+    with pytest.raises(ValueError, match=r"combination|collinear"):
+        est.fit(np.hstack([x, 2 * x]), np.arange(60) % 3)
+    with pytest.raises(NotFittedError):
+        est.predict_proba(np.hstack([x, x]))

@@ -215,7 +215,7 @@ def test_prediction_refuses_other_columns():
         fit().predict(broken(np.nan))
     with pytest.raises(DataError, match=r"offset must be 200 finite numbers"):
         fit().predict_proba(X, offset=np.ones(2))
-    with pytest.raises(ParameterError, match="level must be inside"):
+    with pytest.raises(ParameterError, match="level must lie strictly between 0 and 1"):
         fit().predict_rare(X, return_ci=True, level=2)
     with pytest.raises(ParameterError, match="scores must hold 3 numbers"):
         fit().predict_expected(X, scores=[1])

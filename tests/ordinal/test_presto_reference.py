@@ -100,7 +100,7 @@ def test_optimum_without_crossing(row):
     ).min()
     if row["crossing"] == "allow":
         assert smallest == pytest.approx(row["min_class_probability_on_training_rows"], abs=1e-5)
-        assert est.crossing_.n_rows == int(smallest < 0) * est.crossing_.n_rows
+        assert (est.crossing_.n_rows > 0) == (smallest < 0)
     else:
         assert smallest > 0.0
         assert est.crossing_.n_rows == 0

@@ -296,13 +296,18 @@ def test_weights_are_repetitions(method: str) -> None:
     assert "counts sample_weight as repetitions" in str(weighted.summary())
 
 
-def test_grouped_counts() -> None:
+@pytest.mark.parametrize("vcov", ["hessian", "HC0", "HC1"])
+def test_grouped_counts(vcov: str) -> None:
     x = np.array([[0.0], [1.0], [2.0]])
     counts = np.array([[30, 1], [20, 3], [10, 6]])
-    grouped = RareEventClassifier().fit(x, counts)
+    grouped = RareEventClassifier(vcov=vcov).fit(x, counts)
     rows = np.repeat(np.repeat(x, 2, axis=0), counts.ravel(), axis=0)
-    single = RareEventClassifier().fit(rows, np.repeat([1, 2, 1, 2, 1, 2], counts.ravel()))
+    single = RareEventClassifier(vcov=vcov)
+    single.fit(rows, np.repeat([1, 2, 1, 2, 1, 2], counts.ravel()))
     np.testing.assert_allclose(grouped.result_.estimate, single.result_.estimate, atol=1e-9)
+    np.testing.assert_allclose(grouped.std_error_, single.std_error_, rtol=1e-8)
+    assert (grouped.n_events_, grouped.n_nonevents_, grouped.result_.n_obs) == (10, 60, 70)
+    assert grouped.glance()["bic"][0] == pytest.approx(single.glance()["bic"][0])
 
 
 def test_offset() -> None:

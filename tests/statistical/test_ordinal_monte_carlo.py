@@ -59,18 +59,20 @@ def test_power_against_a_slope_that_changes():
 
 def test_coverage_of_wald_and_profile():
     n_rep, truth = 100, np.array([1.0, -1.0, 0.5, 2.0])
-    inside = {"wald": [], "profile": []}
+    inside, estimates, errors = {"wald": [], "profile": []}, [], []
     for seed in range(n_rep):
         x, y = ordinal_draw(seed, n=150, p=1)
         est = OrdinalClassifier().fit(x, y)
+        estimates.append(est.result_.estimate)
+        errors.append(est.std_error_)
         for method, roles in (("wald", {}), ("profile", {"X": x, "y": y})):
             limits = est.confint(method=method, **roles).to_numpy()
             inside[method].append((limits[:, 0] < truth) & (truth < limits[:, 1]))
-    low, high = bounds(0.95, n_rep)
     for found in inside.values():
-        coverage = np.mean(found, axis=0)
-        assert (coverage >= low).all()
-        assert (coverage <= high).all()
+        assert (np.mean(found, axis=0) >= bounds(0.95, n_rep)[0]).all()
+    # The share of so few intervals has no useful upper bound: errors must have the right size too.
+    ratio = np.mean(errors, axis=0) / np.std(estimates, axis=0, ddof=1)
+    assert (np.abs(ratio - 1.0) < 4.0 / np.sqrt(2 * n_rep)).all(), ratio
 
 
 def adjacent_draw(rng, n):
@@ -102,10 +104,8 @@ def test_population_shares_put_back(correction):
     assert (np.abs(estimates.mean(axis=0) - truth) < 4.0 * sd / np.sqrt(R) + sd**2).all()
     ratio = errors.mean(axis=0) / sd
     assert (np.abs(ratio - 1.0) < 4.0 / np.sqrt(2 * R)).all()
-    low, high = bounds(0.95)
     coverage = (np.abs(estimates - truth) < 1.96 * errors).mean(axis=0)
-    assert (coverage >= low).all()
-    assert (coverage <= high).all()
+    assert (coverage >= bounds(0.95)[0]).all()
 
 
 def test_cumulative_slopes_need_weights():
