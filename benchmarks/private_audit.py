@@ -1,4 +1,4 @@
-"""Worst exact privacy loss of every estimator that draws from layers, over neighbouring data sets.
+"""Worst exact privacy loss of every estimator of one column, over neighbouring data sets.
 
 ``python benchmarks/private_audit.py --pairs 10000`` prints one JSON line and one row of a table an
 estimator: the largest ``abs(log p(t) - log p'(t))`` over all outputs t and all pairs, what is

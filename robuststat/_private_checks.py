@@ -133,6 +133,14 @@ def check_secrecy(cls: type[PrivateEstimator], example: PrivateExample) -> None:
     for name, value in vars(est).items():
         if name.endswith("_"):
             assert np.size(value) < len(example.X), f"{name} is as long as the data"
+    if not example.reads:
+        return
+    huge = example.X.copy()
+    huge.flat[0] = 1e308
+    with warnings.catch_warnings(record=True, action="always") as said:
+        _release(cls(**example.options), example, huge)
+    told = [str(one.message) for one in said if issubclass(one.category, RuntimeWarning)]
+    assert not told, f"a warning tells of one huge record: {told}"
 
 
 def check_bad_input(cls: type[PrivateEstimator], example: PrivateExample) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -79,8 +78,6 @@ class Release:
         Parameters with which the mechanism must run, for one row: what is charged, divided by
         ``max_contributions`` (by its square for rho), so that a person with several rows has the
         guarantee that is charged.
-    delta : float
-        The same for delta.
     bounds : tuple of float or None
         Checked bounds, where the estimator has them.
     middle : float
@@ -92,7 +89,6 @@ class Release:
         rows = int(getattr(estimator, "max_contributions", 1))
         self.epsilon = exact_ratio(charge.epsilon, "epsilon") / rows
         self.rho = exact_ratio(charge.rho, "rho") / rows**2
-        self.delta = _delta_of_a_row(charge.delta, self.epsilon, rows)
         self.bounds = estimator._public_bounds()
         self.middle = 0.0 if self.bounds is None else sum(self.bounds) / 2
         self._estimator, self._charge, self._mechanism = estimator, charge, mechanism
@@ -123,14 +119,6 @@ class Release:
         est.mechanism_ = self._mechanism
         est.secure_ = self._source.secure
         est.noise_ = self._source.words_for_summary
-
-
-def _delta_of_a_row(delta: float, epsilon: Fraction, rows: int) -> float:
-    """Delta of one row such that ``rows`` of them together have ``delta`` (group privacy)."""
-    if delta == 0 or rows == 1:
-        return delta
-    each = float(epsilon)
-    return delta * math.expm1(each) / math.expm1(rows * each)
 
 
 class PrivateEstimator(BaseEstimator):

@@ -16,7 +16,7 @@ from robuststat._core.errors import DataError
 from robuststat._core.types import Array, IntArray
 from robuststat.private._grid import Grid
 from robuststat.private._intake import NanPolicy, read_column
-from robuststat.private._ranks import CountedRanks, Piece, Ranks, SortedRanks
+from robuststat.private._ranks import CountedRanks, Piece, Ranks, SortedRanks, exact_sum
 
 # Below this many rows sorting costs less than loading the compiled loops.
 KERNEL_MIN_ROWS = 200_000
@@ -127,7 +127,7 @@ class GridSample:
             index = np.clip(np.arange(len(counts), dtype=np.int64), low, high)
             return int(counts @ index)
         parts = (part for chunk in self.chunks for part in _slices(chunk))
-        return sum(int(np.sum(np.clip(self.grid.index(part), low, high))) for part in parts)
+        return sum(exact_sum(np.clip(self.grid.index(part), low, high)) for part in parts)
 
     def _counted(self) -> CountedRanks:
         assert self._counter is not None

@@ -223,6 +223,7 @@ class EnvelopeEstimator(PrivateEstimator):
         ParameterError
             For a negative k, or ``beta`` outside of [0, 1].
         """
+        self._check_parameters()
         owner = type(self).__name__
         checks = {"k": in_range(0, 2**62, integer=True)}
         check_parameters(owner, checks, {"k": k})

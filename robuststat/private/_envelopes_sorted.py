@@ -20,19 +20,23 @@ KERNEL_MIN_SIZE = 2_000_000
 class ClippedSums:
     """Sums of ``clip(x_i - t, -c, c)`` over the smallest or largest records, for many t at once."""
 
-    def __init__(self, x: Any, c: Any) -> None:
+    def __init__(self, x: Any, c: Any, top: Any) -> None:
         self.x, self.c = x, c
         kind: Any = np.float64 if x.dtype.kind == "f" else np.int64
-        if kind is np.int64 and len(x) and (int(x[-1]) + 1) * (len(x) + 1) >= 1 << 61:
+        if kind is np.int64 and (int(top) + 1) * (len(x) + 1) >= 1 << 61:
             kind = object
         self.prefix = np.concatenate([np.zeros(1, dtype=kind), np.cumsum(x.astype(kind))])
+
+    def wide(self, counts: Any) -> Any:
+        """Return counts in a type whose products with positions cannot overflow."""
+        return counts.astype(self.prefix.dtype)
 
     def between(self, first: Any, last: Any, t: Any) -> Any:
         """Sum over positions first..last-1 (0-based) at t, elementwise."""
         left = np.clip(np.searchsorted(self.x, t - self.c, side="left"), first, last)
         right = np.clip(np.searchsorted(self.x, t + self.c, side="left"), left, last)
-        inner = self.prefix[right] - self.prefix[left] - (right - left) * t
-        return inner + self.c * ((last - right) - (left - first))
+        inner = self.prefix[right] - self.prefix[left] - self.wide(right - left) * t
+        return inner + self.c * self.wide((last - right) - (left - first))
 
 
 def huber_envelope(x: Any, lo: Any, hi: Any, c: Any, k_max: int) -> Envelope:
@@ -57,14 +61,15 @@ def huber_envelope(x: Any, lo: Any, hi: Any, c: Any, k_max: int) -> Envelope:
     Envelope
     """
     n = len(x)
-    sums = ClippedSums(x, c)
+    c = min(c, hi - lo)  # no record is further from a point of the range
+    sums = ClippedSums(x, c, hi)
     k = np.arange(k_max + 1)
 
     def falling(t: Any) -> Any:
-        return sums.between(np.zeros_like(k), n - k, t) + k * np.clip(lo - t, -c, c)
+        return sums.between(np.zeros_like(k), n - k, t) + sums.wide(k) * np.clip(lo - t, -c, c)
 
     def rising(t: Any) -> Any:
-        return sums.between(k, np.full_like(k, n), t) + k * np.clip(hi - t, -c, c)
+        return sums.between(k, np.full_like(k, n), t) + sums.wide(k) * np.clip(hi - t, -c, c)
 
     if x.dtype.kind == "f":
         low, high = (_smallest_root(f, lo, hi, len(k)) for f in (falling, rising))

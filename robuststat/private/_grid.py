@@ -52,7 +52,8 @@ class Grid:
 
     def index(self, x: Array) -> IntArray:
         """Nearest grid index of every value, clipped to the grid; the middle for NaN."""
-        position = (x - self.lo) / self.step + 0.5
+        with np.errstate(over="ignore"):  # a warning would tell of a huge record
+            position = (x - self.lo) / self.step + 0.5
         position = np.where(np.isnan(position), float(self.middle), position)
         return np.clip(np.floor(position), 0, self.last).astype(np.int64)
 
@@ -66,9 +67,7 @@ def power_of_two_below(value: float) -> float:
     return 2.0 ** (math.frexp(value)[1] - 1)
 
 
-def make_grid(
-    lo: float, hi: float, *, rho: float | str, step: float | str, owner: str, smallest: int = 0
-) -> Grid:
+def make_grid(lo: float, hi: float, *, rho: float | str, step: float | str, owner: str) -> Grid:
     """Build the grid from public numbers alone.
 
     Parameters
@@ -81,8 +80,6 @@ def make_grid(
         Spacing; rounded down to a power of two.
     owner : str
         Name put into messages.
-    smallest : int
-        Smallest margin to use.
 
     Returns
     -------
@@ -114,4 +111,4 @@ def make_grid(
             f"{owner}: a grid with step {spacing:.6g} is finer than can be computed with in the "
             f"bounds ({lo:.6g}, {hi:.6g}). Pass rho= or grid= of at least {floor:.3g}."
         )
-    return Grid(lo, spacing, last, max(margin, smallest))
+    return Grid(lo, spacing, last, margin)

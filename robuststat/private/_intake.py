@@ -109,6 +109,8 @@ def _column(values: Any, owner: str, name: str) -> Array:
 def _finite(values: Array, owner: str, name: str, nan_policy: NanPolicy, middle: Array) -> Array:
     if values.shape[0] == 0:
         raise DataError(f"{owner}: {name} has no rows. Pass at least one.")
+    if values.size == 0:
+        raise DataError(f"{owner}: {name} has no columns. Pass at least one.")
     # NaN passes through minimum and maximum: no array of flags for the usual case.
     if np.isfinite(values.min()) and np.isfinite(values.max()):
         return values

@@ -261,6 +261,9 @@ class DPLocation(EnvelopeEstimator):
             "ci='rank' is for 'median' and 'quantile', with adjacency='replace'.": (
                 self.ci == "rank" and (not ranks or self.adjacency != "replace")
             ),
+            "ci='rank' needs a quantile in (0, 1): ends of the range have no interval.": (
+                self.ci == "rank" and self.estimator == "quantile" and self.quantile in (0, 1)
+            ),
             "ci='normal' is for 'mean' with adjacency='replace' on the grid, and needs scale=, the "
             "known standard deviation.": (
                 self.ci == "normal"
@@ -325,11 +328,11 @@ class DPLocation(EnvelopeEstimator):
     def _ranks(self, n: int, setup: Setup, epsilon: Fraction) -> tuple[int, int]:
         """Ranks of the ends of the interval; they depend on public numbers only."""
         q = 0.5 if self.estimator == "median" else self.quantile
-        share = float(epsilon * Fraction(self.ci_share))
+        share = float(epsilon * Fraction(float(self.ci_share)))
         return interval_ranks(n, q, epsilon=share, log_range=setup.log_range, level=self.level)
 
     def _parts(self, n: int, setup: Setup, epsilon: Fraction) -> list[Part]:
-        share = Fraction(self.ci_share)
+        share = Fraction(float(self.ci_share))
         main: Any = self._statistic(n, setup)
         if self.adjacency == "add_remove":
             main = quantile_fraction(0.5 if self.estimator == "median" else self.quantile)

@@ -334,8 +334,8 @@ class DPMeanCov(PrivateEstimator):
             raise ParameterError(f"{type(self).__name__} needs at least 2 rows, got {n}.")
         self._check_size(n, d, rho)
         with release as source:
-            cov, scaling = self._covariance(source, table, rho * Fraction(self.cov_share))
-            self._mean(source, table, scaling, rho * (1 - Fraction(self.cov_share)), cov)
+            cov, scaling = self._covariance(source, table, rho * Fraction(float(self.cov_share)))
+            self._mean(source, table, scaling, rho * (1 - Fraction(float(self.cov_share))), cov)
         self.covariance_, self.rho_zcdp_ = cov, float(rho) * self.max_contributions**2
         self.feature_names_in_, self.n_features_in_ = column_names(X, d), d
         self.n_ = n
@@ -388,7 +388,7 @@ class DPMeanCov(PrivateEstimator):
 
     def _check_size(self, n: int, d: int, rho: Fraction) -> None:
         """Warn when the noise of the last steps is as large as what they measure."""
-        half, cov_rho = n // 2, rho * Fraction(self.cov_share)
+        half, cov_rho = n // 2, rho * Fraction(float(self.cov_share))
         shares = split(cov_rho, self.n_steps)
         last = gram_error(half, d, float(shares[-1]))[1]
         first = sum(gram_error(half, d, float(shares[0])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
@@ -55,13 +56,20 @@ def level_sums(
     -------
     ndarray of int64 of shape (m,)
     """
-    values = np.asarray(phi(*parts), dtype=np.float64)
+    answers, values = phi(*parts), None
+    with suppress(TypeError, ValueError):  # their messages show a value
+        values = np.asarray(answers, dtype=np.float64)
+    if values is None:
+        raise ParameterError(
+            "The question must give numbers. Its values are not shown: they are private."
+        )
     if values.ndim not in (1, 2) or values.shape[0] != n:
         raise ParameterError(
             f"The question must give one value a row: shape ({n},) or ({n}, m), got {values.shape}."
         )
     low, high = bounds
-    share = np.clip((values - low) / (high - low), 0.0, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # a warning would tell of a huge record
+        share = np.clip((values - low) / (high - low), 0.0, 1.0)
     share = np.where(np.isnan(share), 0.5, share)
     levels = np.rint(share * LEVELS).astype(np.int64)
     return np.atleast_1d(levels.sum(axis=0))

@@ -181,6 +181,10 @@ class DPMultivariateLocation(PrivateEstimator):
             raise ParameterError(f"{owner}: estimator='huber' needs scale=, public constants.")
         if self.ci == "rank" and self.estimator not in ("median", "quantile"):
             raise ParameterError(f"{owner}: ci='rank' is for 'median' and 'quantile'.")
+        if self.ci == "rank" and self.estimator == "quantile" and self.quantile in (0, 1):
+            raise ParameterError(
+                f"{owner}: ci='rank' needs a quantile in (0, 1), got {self.quantile!r}."
+            )
         if self.composition == "zcdp":
             need_delta(self, "composition='zcdp'")
         elif self.delta:

@@ -21,14 +21,17 @@ from robuststat.private._entropy import Entropy
 from robuststat.private._envelopes import median_weights
 from robuststat.private._feasibility import ranks_needed, scale_statistic
 from robuststat.private._intake import read_column
-from robuststat.private._normal_mean import centre_error, draw_normal_mean
+from robuststat.private._normal_mean import (
+    CENTRE_RHO,
+    CENTRE_SHARE,
+    centre_error,
+    draw_normal_mean,
+)
 from robuststat.private._setup import Setup, draw, make_setup
 from robuststat.private._statistics import LStatistic
 
 _IQR = float(2 * norm.ppf(0.75))
 _SCALE_SHARE = Fraction(1, 4)
-_CENTRE_SHARE = Fraction(1, 4)  # of what is left, in draw_normal_mean
-_PRECISION = 0.05  # in standard deviations
 
 
 def sigma_factor(n: int, epsilon: float, log_c: float, failure: float) -> float:
@@ -223,7 +226,7 @@ class DPNormalMean(PrivateEstimator):
         return make_setup(
             type(self).__name__,
             bounds=(-limit, limit),
-            rho=_PRECISION * low,
+            rho=CENTRE_RHO * low,
             step=low / 4096,  # rounding adds half a step to each end
             kind="step",
             secure=True,
@@ -320,7 +323,7 @@ class DPNormalMean(PrivateEstimator):
     def _check_size(self, n: int, setup: Setup, epsilon: Fraction) -> None:
         """Warn when the middle or sigma cannot be found from so few records."""
         rest = epsilon if self.sigma is not None else epsilon * (1 - _SCALE_SHARE)
-        centre = centre_error(n, float(rest * _CENTRE_SHARE), setup.log_range, self._failure)
+        centre = centre_error(n, float(rest * CENTRE_SHARE), setup.log_range, self._failure)
         factor = 1.0
         if self.sigma is None:
             share = float(epsilon * _SCALE_SHARE)
@@ -368,13 +371,11 @@ class _Repetition:
         self.known = est.sigma is not None
         self.share = 0.0 if self.known else epsilon * float(_SCALE_SHARE)
         self.rest = epsilon - self.share
-        self.failure = min(0.001, (1 - est.level) / 50)
+        self.failure = est._failure
         self.factor = (
             1.0 if self.known else sigma_factor(n, self.share, setup.log_range, self.failure)
         )
-        self.error = centre_error(
-            n, self.rest * float(_CENTRE_SHARE), setup.log_range, self.failure
-        )
+        self.error = centre_error(n, self.rest * float(CENTRE_SHARE), setup.log_range, self.failure)
 
     def __call__(self, rng: np.random.Generator, centre: float, sigma: float) -> float:
         """Simulate records, and release their mean."""
@@ -389,7 +390,7 @@ class _Repetition:
                 (max(spread, 0.0) + 2 * setup.rho) * self.factor if self.factor < 1e300 else high
             )
             upper = min(max(bound, low), high)
-        share = self.rest * float(_CENTRE_SHARE)
+        share = self.rest * float(CENTRE_SHARE)
         middle = self._release(rng, ranks, LStatistic(median_weights(n)), share, setup.base)
         low, high = setup.lo, setup.hi
         if math.isfinite(self.error):

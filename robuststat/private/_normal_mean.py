@@ -19,8 +19,8 @@ from robuststat.private._normal_laplace import normal_laplace_ppf
 from robuststat.private._setup import Setup
 from robuststat.private._statistics import LStatistic
 
-_RHO = 0.05  # precision of the centre, in standard deviations
-_CENTRE_SHARE = Fraction(1, 4)
+CENTRE_RHO = 0.05  # precision of the centre, in standard deviations
+CENTRE_SHARE = Fraction(1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def centre_error(n: int, epsilon: float, log_c: float, failure: float) -> float:
     k = ranks_needed(epsilon, log_c, failure / 2)
     band = math.sqrt(math.log(4 / failure) / (2 * n))
     share = 0.5 + (k + 1) / n + band
-    return float(norm.ppf(share)) + _RHO if share < 1 else math.inf
+    return float(norm.ppf(share)) + CENTRE_RHO if share < 1 else math.inf
 
 
 def draw_normal_mean(
@@ -108,10 +108,10 @@ def draw_normal_mean(
     grid, n, alpha = sample.grid, sample.n, 1 - level
     failure = min(0.001, alpha / 50)
     coarse = copy.copy(sample)
-    coarse.grid = replace(grid, margin=max(1, round(_RHO * sigma / grid.step)))
+    coarse.grid = replace(grid, margin=max(1, round(CENTRE_RHO * sigma / grid.step)))
     layers_of = statistic_layers(coarse, LStatistic(median_weights(n)))
-    centre = release(source, layers_of, coarse.grid, epsilon * _CENTRE_SHARE)
-    error = centre_error(n, float(epsilon * _CENTRE_SHARE), log_range(coarse.grid), failure)
+    centre = release(source, layers_of, coarse.grid, epsilon * CENTRE_SHARE)
+    error = centre_error(n, float(epsilon * CENTRE_SHARE), log_range(coarse.grid), failure)
     low, high = 0, grid.last
     flag = ""
     if math.isfinite(error):
@@ -124,7 +124,7 @@ def draw_normal_mean(
                 "about the mean of cut records"
             )
     low = min(low, high)
-    epsilon_sum = epsilon * (1 - _CENTRE_SHARE)
+    epsilon_sum = epsilon * (1 - CENTRE_SHARE)
     scale = Fraction(max(high - low, 1)) / epsilon_sum
     total = sample.clipped_sum(low, high) + discrete_laplace(source, scale)
     estimate = grid.lo + grid.step * (total / n)

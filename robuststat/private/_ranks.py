@@ -188,5 +188,5 @@ class CountedRanks(Ranks):
 
 def exact_sum(values: IntArray) -> int:
     """Sum of int64 values below 2**45 that cannot overflow."""
-    high = int(np.sum(values >> 32)) if len(values) and values[-1] > _MASK else 0
+    high = int(np.sum(values >> 32)) if len(values) and values.max() > _MASK else 0
     return (high << 32) + int(np.sum(values & _MASK)) if high else int(np.sum(values))

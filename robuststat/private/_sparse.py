@@ -8,6 +8,7 @@ noise is drawn again for the next round: reusing it is the classical error of pu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
@@ -181,7 +182,7 @@ class SparseVector(Queries):
         """
         owner = type(self).__name__
         sensitivity = exact_ratio(self.sensitivity, f"{owner}: sensitivity", positive=True)
-        if not np.isfinite(self.threshold):
+        if in_range(-np.inf, np.inf, closed="neither")(self.threshold) is not None:
             raise ParameterError(f"{owner}: threshold must be finite, got {self.threshold!r}.")
         release = self._prepare(mechanism="sparse vector with discrete Laplace noise")
         with release as source:
@@ -220,7 +221,9 @@ class SparseVector(Queries):
             raise PrivacyBudgetError(
                 f"All {self.budget} answers 'above' are used up. Fit again, which is charged again."
             )
-        value = float(question(self._data))
+        answer, value = question(self._data), np.nan
+        with suppress(TypeError, ValueError):  # their messages show a value
+            value = float(answer)
         if not np.isfinite(value):
             raise ParameterError("The question must have a finite number as answer.")
         found = self._rounds.above(round(Fraction(value) / self._unit))

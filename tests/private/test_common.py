@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import numpy as np
 import pytest
 
 from robuststat._private_checks import PRIVATE_CHECKS
 from robuststat._private_examples import PRIVATE_EXAMPLES, PrivateExample, private_example_of
-from robuststat.private import PrivacyAccountant, SparseVector
+from robuststat.private import GaussianAnswers, PrivacyAccountant, ReusableHoldout, SparseVector
 from robuststat.private._base import PrivateEstimator, check_bounds
 from robuststat.private._intake import read_column
 from robuststat.private._noise import discrete_laplace
@@ -200,15 +200,10 @@ def test_failed_releases_are_named_in_the_history():
 
 
 def test_rows_of_one_person_share_the_guarantee():
-    """With c rows a person the mechanism runs at epsilon/c; delta by the group formula."""
+    """With c rows a person the mechanism runs at epsilon/c."""
     est = NoisyMean(epsilon=1.5, bounds=(0, 1), max_contributions=3)
     release = est._prepare(mechanism="x")
     assert float(release.epsilon) == 0.5
-    est.delta = 1e-6
-    est.get_params = lambda deep=True: {"epsilon": 1.5, "delta": 1e-6}
-    each = est._prepare(mechanism="x").delta
-    # Three steps: delta (1 + e^(1/2) + e^1) is the whole delta again.
-    assert each * (1 + math.exp(0.5) + math.exp(1.0)) == pytest.approx(1e-6, rel=1e-12)
 
 
 def test_a_class_without_example_is_named():
@@ -270,3 +265,25 @@ def test_a_normal_result_answers_tables():
     assert est.tidy().loc[0, "std_error"] == pytest.approx(0.2)
     assert est.confint(0.9).shape == (1, 2)
     assert "Privacy: epsilon = 1" in str(est.summary())
+
+
+@pytest.mark.parametrize("cls", [GaussianAnswers, ReusableHoldout, SparseVector])
+def test_questions_about_text_do_not_show_it(cls):
+    people = np.array([["secret-smith"], ["secret-jones"]] * 20)
+    if cls is GaussianAnswers:
+        est = cls(1.0, budget=1).fit(people)
+        ask = partial(est.query, lambda X: X[:, 0], bounds=(0, 1))
+    elif cls is ReusableHoldout:
+        est = cls(0.1, 0.1, budget=1).fit(people, people)
+        ask = partial(est.query, lambda X: X[:, 0], bounds=(0, 1))
+    else:
+        est = cls(0.0, epsilon=1.0, sensitivity=1.0).fit(people)
+        ask = partial(est.query, lambda X: X[0, 0])
+    with pytest.raises(ValueError, match="question must") as refused:
+        ask()
+    assert "secret" not in str(refused.value)
+
+
+def test_threshold_of_a_sparse_vector_is_a_number():
+    with pytest.raises(ValueError, match="threshold must be finite, got 'a'"):
+        SparseVector("a", epsilon=1.0, sensitivity=1.0).fit(np.ones(3))

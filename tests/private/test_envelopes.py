@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from robuststat.private import _envelopes_sorted as by_value
 from robuststat.private._continuous import Base, FloatRanks, continuous_table, table_quantile
+from robuststat.private._counting import GridSample
 from robuststat.private._envelopes import (
     mean_weights,
     median_weights,
@@ -23,6 +24,7 @@ from robuststat.private._envelopes import (
     winsorized_weights,
 )
 from robuststat.private._feasibility import location_statistic, scale_statistic
+from robuststat.private._grid import Grid
 from robuststat.private._rank_interval import interval_ranks
 from robuststat.private._ranks import SortedRanks
 from robuststat.private._statistics import (
@@ -264,6 +266,17 @@ def test_large_sums_do_not_overflow():
     assert env.low[1] == (last * (len(x) - 1)) // len(x)
     small = on_integers(Huber(1 << 44), x, last, 1)
     assert small.low[0] == last
+    # All records far from the ends, so that counts times positions pass 2**63 on the way.
+    x = np.full(1 << 19, 1 << 44)
+    env = on_integers(Huber(1 << 10), x, last, 2)
+    assert (env.low - (1 << 44)).tolist() == [0, -1, -1]
+    assert (env.high - (1 << 44)).tolist() == [0, 1, 1]
+
+
+def test_sums_of_indices_do_not_overflow():
+    top = (1 << 45) - 1
+    sample = GridSample([np.full(1 << 20, 2.0**43)], Grid(0.0, 1.0, top, 1))
+    assert sample.clipped_sum(0, top) == 1 << 63
 
 
 def test_kernels_give_the_same_as_arrays(monkeypatch):
