@@ -15,7 +15,8 @@ from robuststat._core.params import Check, in_range, is_bool, one_of, optional
 from robuststat._core.types import Array
 from robuststat._core.vcov import meat, small_sample
 from robuststat.base import InferenceEstimator
-from robuststat.invariance._intake import ROW_CHECKS, EnvRows, read_rows
+from robuststat.invariance._intake import ROW_CHECKS, read_rows
+from robuststat.invariance._rows import EnvRows
 from robuststat.result import InferenceResult
 
 VCOV_CHECK = optional(one_of("HC0", "HC1", "CR0", "CR1"))
@@ -66,7 +67,78 @@ def anchor_scores(rows: EnvRows, gamma: float, intercept: float, coef: Array) ->
     return np.asarray(scores / w.mean())
 
 
-class AnchorRegression(RegressorMixin, InferenceEstimator):
+class EnvRegression(RegressorMixin, InferenceEstimator):
+    """Linear regression over environments whose variance comes from scores of the rows."""
+
+    vcov: str | None
+
+    def _solve(self, rows: EnvRows) -> tuple[Array, Array, Array, dict[str, Any]]:
+        """Estimate (1 + p,), its Jacobian, scores (n, 1 + p), and words for the result."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        env: Any = None,
+        sample_weight: Any = None,
+        clusters: Any = None,
+    ) -> Self:
+        """Estimate the coefficients.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, p)
+            Covariates.
+        y : array of shape (n,) or str
+            Outcome, or its column name.
+        env : array of shape (n,), str, or mapping of level to row positions
+            Environments, at least two.
+        sample_weight : array of shape (n,) or str, optional
+            Weights of the rows; for DRIG within their environments.
+        clusters : array of shape (n,) or str, optional
+            Dependence groups.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        CollinearityError, IdentificationError
+            For collinear covariates (within environments for AnchorRegression with gamma = 0); DRIG
+            also for constant ones, and when the combined risk has no minimum.
+        DataError, RoleError, ParameterError
+            For rows, roles and options that cannot be used.
+        """
+        self._check_parameters()
+        kind = vcov_kind(self.vcov, clusters is not None)
+        rows = read_rows(self, X, y, env, sample_weight, clusters)
+        estimate, jacobian, psi, words = self._solve(rows)
+        unit = "rows" if clusters is None else "clusters"
+        words["assumptions"] = (*words["assumptions"], f"independent {unit}")
+        result = make_result(self, rows, estimate, jacobian, psi, kind, **words)
+        return self._store(result, rows.data)
+
+    def predict(self, X: Any) -> Array:
+        """Predict the outcome; no environment is needed.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, p)
+            Covariates, as in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In the unit of the outcome.
+        """
+        return self._linear_predictor(X)
+
+
+class AnchorRegression(EnvRegression):
     """Anchor regression with environments as anchors.
 
     Between least squares within environments (gamma = 0), ordinary least squares (gamma = 1) and
@@ -146,85 +218,32 @@ class AnchorRegression(RegressorMixin, InferenceEstimator):
         self.missing = missing
         self.keep_influence = keep_influence
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        env: Any = None,
-        sample_weight: Any = None,
-        clusters: Any = None,
-    ) -> Self:
-        """Estimate the coefficients.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates.
-        y : array of shape (n,) or str
-            Outcome, or its column name.
-        env : array of shape (n,), str, or mapping of level to row positions
-            Environments, at least two.
-        sample_weight : array of shape (n,) or str, optional
-            Weights of the rows.
-        clusters : array of shape (n,) or str, optional
-            Dependence groups.
-
-        Returns
-        -------
-        AnchorRegression
-            The fitted estimator.
-
-        Raises
-        ------
-        CollinearityError
-            When covariates are collinear (within environments for gamma = 0).
-        DataError, RoleError, ParameterError
-            For rows, roles and options that cannot be used.
-        """
-        self._check_parameters()
-        kind = vcov_kind(self.vcov, clusters is not None)
-        rows = read_rows(self, X, y, env, sample_weight, clusters)
+    def _solve(self, rows: EnvRows) -> tuple[Array, Array, Array, dict[str, Any]]:
         intercept, coef, cross = anchor_coefficients(rows, self.gamma)
         psi = anchor_scores(rows, self.gamma, intercept, coef)
         w = np.ones(len(rows.y)) if rows.weights is None else rows.weights
-        k = len(coef) + 1
-        jacobian = np.zeros((k, k))
-        jacobian[0, 0], jacobian[0, 1:] = -1.0, -(w @ rows.X) / w.sum()
-        jacobian[1:, 1:] = -cross
-        words = {0.0: " (within environments)", 1.0: " (ordinary least squares)"}
-        result = make_result(
-            self,
-            rows,
-            np.append(intercept, coef),
-            jacobian,
-            psi,
-            kind,
-            method=f"Anchor regression, gamma = {self.gamma:g}{words.get(float(self.gamma), '')}",
-            estimand="coefficients with the smallest worst-case squared error under shifts up to "
-            f"sqrt({self.gamma:g}) times those between the environments",
-            assumptions=(
+        jacobian = moment_jacobian(w @ rows.X / w.sum(), cross)
+        special = {0.0: " (within environments)", 1.0: " (ordinary least squares)"}
+        words = {
+            "method": f"Anchor regression, gamma = {self.gamma:g}"
+            f"{special.get(float(self.gamma), '')}",
+            "estimand": "coefficients with the smallest worst-case squared error under shifts up "
+            f"to sqrt({self.gamma:g}) times those between the environments",
+            "assumptions": (
                 "environments shift means additively, in a linear model",
                 "shifts to come are multiples of combinations of those seen",
-                "independent rows" if clusters is None else "independent clusters",
             ),
-        )
-        return self._store(result, rows.data)
+        }
+        return np.append(intercept, coef), jacobian, psi, words
 
-    def predict(self, X: Any) -> Array:
-        """Predict the outcome; no environment is needed.
 
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates, as in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In the unit of the outcome.
-        """
-        return self._linear_predictor(X)
+def moment_jacobian(mean: Array, cross: Array) -> Array:
+    """Jacobian of the scores of (intercept, coefficients): -[[1, mean'], [0, cross]]."""
+    k = len(mean) + 1
+    jacobian = np.zeros((k, k))
+    jacobian[0, 0], jacobian[0, 1:] = -1.0, -mean
+    jacobian[1:, 1:] = -cross
+    return jacobian
 
 
 def make_result(

@@ -16,7 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from robuststat._core.errors import ParameterError
 from robuststat._core.params import check_parameters, in_range, one_of
 from robuststat._core.rng import check_rng
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
+from robuststat._results.tables import check_level
 from robuststat.base import InferenceEstimator
 from robuststat.invariance import _fit as steps
 from robuststat.invariance import _plots
@@ -134,11 +136,11 @@ class InvarianceAnswers(InferenceEstimator):
         cloud, names, back = self._cloud(measure, intercept, scale)
         fixed = None
         if centre is not None and radius is not None:
-            point = np.asarray(centre, dtype=np.float64)
-            if point.shape != (len(names),):
+            point = to_float(np.atleast_1d(centre), "centre")
+            if point.shape != (len(names),) or not np.isfinite(point).all():
                 raise ParameterError(
-                    f"centre must have {len(names)} values ({', '.join(names)}); got shape "
-                    f"{point.shape}."
+                    f"centre must have {len(names)} finite values ({', '.join(names)}); got "
+                    f"{centre!r}."
                 )
             fixed = (back @ point, math.sqrt(radius) if measure == "risk" else radius)
         seed = 0 if random_state is None else random_state
@@ -177,8 +179,8 @@ class InvarianceAnswers(InferenceEstimator):
         raw = make_basis(model.moments.pooled(), intercept=model.intercept, standardize=False)
         back = model.basis.matrix if measure == "risk" else raw.matrix
         if scale is not None:
-            units = np.asarray(scale, dtype=np.float64)
-            if units.shape != (len(names),) or not (units > 0).all():
+            units = to_float(np.atleast_1d(scale), "scale")
+            if units.shape != (len(names),) or not ((units > 0) & np.isfinite(units)).all():
                 raise ParameterError(
                     f"scale must hold {len(names)} positive numbers; got {scale!r}."
                 )
@@ -328,6 +330,8 @@ class InvarianceAnswers(InferenceEstimator):
             ``term`` (the environment), ``estimate, std_error, conf_low, conf_high``.
         """
         check_is_fitted(self, "moments_")
+        check_level(level)
+        term = self._term(term)
         estimate, error = self.env_coef_[term].to_numpy(), self.env_stderr_[term].to_numpy()
         free = self.moments_.n_rows - self._model.fits.rank
         reach = special.stdtrit(free, 0.5 + level / 2) * error

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import linalg
-from sklearn.base import RegressorMixin
 
 from robuststat._core.errors import DataError, IdentificationError, ParameterError
 from robuststat._core.params import Check, in_range, is_bool
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
-from robuststat.base import InferenceEstimator
-from robuststat.invariance._anchor import VCOV_CHECK, make_result, vcov_kind
-from robuststat.invariance._intake import ROW_CHECKS, EnvRows, read_rows
+from robuststat.invariance._anchor import VCOV_CHECK, EnvRegression, moment_jacobian
+from robuststat.invariance._intake import ROW_CHECKS
 from robuststat.invariance._moments import EnvMoments
-from robuststat.invariance._rows import check_columns
+from robuststat.invariance._rows import EnvRows, check_columns
 
 
 def env_factors(gamma: float, reference: int, env_weight: Array) -> Array:
@@ -77,7 +76,7 @@ def drig_scores(
     return np.asarray(share[:, None] * np.column_stack([first, psi]))
 
 
-class DRIG(RegressorMixin, InferenceEstimator):
+class DRIG(EnvRegression):
     """Distributional robustness via invariant gradients.
 
     Least squares of a reference environment, plus gamma times what the other environments add to
@@ -168,73 +167,25 @@ class DRIG(RegressorMixin, InferenceEstimator):
         self.missing = missing
         self.keep_influence = keep_influence
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        env: Any = None,
-        sample_weight: Any = None,
-        clusters: Any = None,
-    ) -> Self:
-        """Estimate the coefficients.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates.
-        y : array of shape (n,) or str
-            Outcome, or its column name.
-        env : array of shape (n,), str, or mapping of level to row positions
-            Environments, at least two.
-        sample_weight : array of shape (n,) or str, optional
-            Weights of the rows within their environments.
-        clusters : array of shape (n,) or str, optional
-            Dependence groups.
-
-        Returns
-        -------
-        DRIG
-            The fitted estimator.
-
-        Raises
-        ------
-        IdentificationError
-            For constant or collinear covariates, or when the combined risk has no minimum.
-        DataError, RoleError, ParameterError
-            For rows, roles and options that cannot be used.
-        """
-        self._check_parameters()
-        kind = vcov_kind(self.vcov, clusters is not None)
-        rows = read_rows(self, X, y, env, sample_weight, clusters)
+    def _solve(self, rows: EnvRows) -> tuple[Array, Array, Array, dict[str, Any]]:
         reference = self._position(rows.levels)
         factors = env_factors(self.gamma, reference, self._env_weights(rows.levels))
         moments = rows.moments()
         check_columns(moments, intercept=True)
         intercept, coef, hessian = drig_coefficients(moments, factors, reference)
         psi = drig_scores(rows, moments, factors, reference, coef)
-        k = len(coef) + 1
-        jacobian = np.zeros((k, k))
-        jacobian[0, 0], jacobian[0, 1:] = -1.0, -moments.mean[reference, :-1]
-        jacobian[1:, 1:] = -hessian
+        jacobian = moment_jacobian(moments.mean[reference, :-1], hessian)
         self.reference_ = rows.levels[reference]
-        result = make_result(
-            self,
-            rows,
-            np.append(intercept, coef),
-            jacobian,
-            psi,
-            kind,
-            method=f"DRIG, gamma = {self.gamma:g}, reference environment {self.reference_!r}",
-            estimand="coefficients with the smallest worst-case squared error under interventions "
-            f"up to {self.gamma:g} times those seen",
-            assumptions=(
+        words = {
+            "method": f"DRIG, gamma = {self.gamma:g}, reference environment {self.reference_!r}",
+            "estimand": "coefficients with the smallest worst-case squared error under "
+            f"interventions up to {self.gamma:g} times those seen",
+            "assumptions": (
                 "environments act additively on the variables of a linear model",
                 "the reference environment is the one without intervention",
-                "independent rows" if clusters is None else "independent clusters",
             ),
-        )
-        return self._store(result, rows.data)
+        }
+        return np.append(intercept, coef), jacobian, psi, words
 
     def _position(self, levels: tuple[Any, ...]) -> int:
         if self.reference is None:
@@ -257,24 +208,14 @@ class DRIG(RegressorMixin, InferenceEstimator):
                 f"env_weight has no weight for {', '.join(map(repr, missing[:5]))}. Give every "
                 "environment one."
             )
-        weights = np.array([float(self.env_weight[level]) for level in levels])
+        unknown = [level for level in self.env_weight if level not in levels]
+        if unknown:
+            raise ParameterError(
+                f"env_weight has {', '.join(map(repr, unknown[:5]))}, which env has not."
+            )
+        weights = to_float([self.env_weight[level] for level in levels], "env_weight")
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
             raise DataError(
                 f"env_weight must be finite and not negative, with a positive one; got {weights}."
             )
         return np.asarray(weights / weights.sum())
-
-    def predict(self, X: Any) -> Array:
-        """Predict the outcome; no environment is needed.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, p)
-            Covariates, as in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In the unit of the outcome.
-        """
-        return self._linear_predictor(X)

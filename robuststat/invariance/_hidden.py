@@ -19,11 +19,11 @@ from robuststat._results.tables import check_level
 from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvPredictor,
-    EnvRows,
     read_rows,
     refuse_constant,
     refuse_small,
 )
+from robuststat.invariance._rows import EnvRows
 from robuststat.report import Column, Summary, footer_lines, format_p
 
 # Relative size of a pivot of a difference of Gram matrices below which it counts as singular.
@@ -221,7 +221,7 @@ class HiddenICP(EnvPredictor):
         mean = found.coef.mean(axis=0)
         p = len(rows.names)
         compared = rows.levels if rows.n_env > 2 else rows.levels[:1]
-        index = pd.Index(compared, name="env")
+        index = pd.Index(compared, name="env", tupleize_cols=False)
         self.env_coef_ = pd.DataFrame(found.coef[:, :p], index=index, columns=rows.names)
         self.env_stderr_ = pd.DataFrame(found.std_error[:, :p], index=index, columns=rows.names)
         with np.errstate(divide="ignore", invalid="ignore"):

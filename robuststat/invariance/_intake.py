@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,15 +11,16 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from robuststat._core.columns import Terms
-from robuststat._core.data import RoleData, read_data
+from robuststat._core.data import read_data
 from robuststat._core.design import new_design_matrix
-from robuststat._core.errors import DataError, ParameterError, RoleError
+from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.formula import INTERCEPT
 from robuststat._core.params import Check, is_string, one_of, optional
-from robuststat._core.table import Codes, to_codes
+from robuststat._core.table import to_codes
 from robuststat._core.types import Array, IntArray
 from robuststat.base import InferenceEstimator
-from robuststat.invariance._moments import EnvMoments, env_moments
+from robuststat.invariance._moments import EnvMoments
+from robuststat.invariance._rows import EnvRows, environment_labels, keep_rows
 from robuststat.report import Column, Summary, footer_lines, header_lines
 
 # A column varies when its spread is more than this share of its size.
@@ -30,48 +30,6 @@ ROW_CHECKS: dict[str, Check] = {
     "formula": optional(is_string),
     "missing": optional(one_of("raise", "drop")),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class EnvRows:
-    """Rows of one fit.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n, p)
-        Covariates without a column of ones.
-    y : ndarray of shape (n,)
-        Outcome.
-    codes : ndarray of shape (n,)
-        Environment, a position in ``levels``.
-    levels : tuple
-        Environments as the user named them.
-    names : tuple of str
-        Covariates.
-    weights : ndarray of shape (n,) or None
-        Sample weights.
-    clusters : ndarray of shape (n,) or None
-        Codes of dependence groups.
-    data : RoleData
-        Everything else about the rows.
-    """
-
-    X: Array
-    y: Array
-    codes: IntArray
-    levels: tuple[Any, ...]
-    names: tuple[str, ...]
-    weights: Array | None
-    clusters: IntArray | None
-    data: RoleData
-
-    @property
-    def n_env(self) -> int:
-        return len(self.levels)
-
-    def moments(self) -> EnvMoments:
-        """One pass over the rows."""
-        return env_moments(self.X, self.y, self.codes, self.levels, self.names, self.weights)
 
 
 def read_rows(
@@ -103,7 +61,7 @@ def read_rows(
         With the offending levels, columns or counts.
     """
     if isinstance(env, Mapping):
-        env = _labels_of_rows(env, X)
+        env = environment_labels(env, X)
     roles = {} if env is None else {"env": env}
     data = read_data(
         estimator,
@@ -126,52 +84,27 @@ def read_rows(
         )
     keep = [j for j, name in enumerate(data.names) if name != INTERCEPT]
     matrix, names = data.X[:, keep], tuple(data.names[j] for j in keep)
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(f"Column names are not unique: {', '.join(repeated)}. Rename them.")
     if env is None:
         invented = estimator._missing_role("env", matrix, data.y)
         codes = to_codes(np.asarray(invented), "env")[0]
     else:
         codes = data.roles["env"]
-    y_values, weights = data.y, data.weights
     groups = None if data.clusters is None else data.clusters.codes
-    if weights is not None and not weights.all():
+    rows = EnvRows(
+        matrix, data.y, codes.codes, codes.levels, names, data.weights, groups, True, data
+    )
+    if rows.weights is not None and not rows.weights.all():
         # Rows of weight zero are not there, nor are environments of such rows only.
-        kept = weights > 0
-        matrix, codes, y_values = matrix[kept], codes.take(kept), y_values[kept]
-        weights = weights[kept]
-        groups = None if groups is None else groups[kept]
+        rows = keep_rows(rows, rows.weights > 0)
     if not chunk:
-        _check_levels(codes, 2)
-    return EnvRows(matrix, y_values, codes.codes, codes.levels, names, weights, groups, data)
+        _check_levels(rows.levels, 2)
+    return rows
 
 
-def _labels_of_rows(env: Mapping[Any, Sequence[int]], X: Any) -> Any:
-    """One label a row from a mapping of level to positions; every row must be in one level."""
-    n = len(X)
-    labels = np.empty(n, dtype=object)
-    times = np.zeros(n, dtype=np.int64)
-    for level, rows in env.items():
-        index = np.asarray(rows)
-        if index.dtype.kind not in "iu" or index.ndim != 1:
-            raise RoleError(f"env[{level!r}] must be a list of row positions.")
-        if index.size and (index.min() < 0 or index.max() >= n):
-            raise RoleError(f"env[{level!r}] has row positions outside 0..{n - 1}.")
-        labels[index] = level
-        times[index] += 1
-    if (times != 1).any():
-        raise RoleError(
-            f"env must give every row one environment: {int((times == 0).sum())} rows are in none, "
-            f"{int((times > 1).sum())} in several."
-        )
-    return labels
-
-
-def _check_levels(codes: Codes, min_env: int) -> None:
-    if len(codes.levels) < min_env:
+def _check_levels(levels: tuple[Any, ...], min_env: int) -> None:
+    if len(levels) < min_env:
         raise DataError(
-            f"env has {len(codes.levels)} level ({codes.levels[0]!r}); there must be at least two "
+            f"env has {len(levels)} level ({levels[0]!r}); there must be at least two "
             "environments to compare. Pass a column that varies."
         )
 
@@ -258,7 +191,7 @@ class EnvEstimator(BaseEstimator):
             "levels": levels,
         }
         self.names_ = names
-        self.env_levels_ = np.array(levels, dtype=object)
+        self.env_levels_ = np.fromiter(levels, dtype=object, count=len(levels))
         self.n_env_ = n_env
 
 

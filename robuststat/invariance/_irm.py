@@ -123,7 +123,8 @@ class LinearIRM(_PenalisedPredictor):
         Weight of the squared derivatives, on the outcome in standard units; 0 is least squares
         with equal weights of the environments.
     n_starts : int, default=5
-        Random starting points, besides least squares and zero.
+        Random starting points, and as many environments' own least squares at most, besides least
+        squares and zero.
     max_iter : int, default=1000
         Iterations from each.
     formula : str, optional
@@ -188,7 +189,8 @@ class VREx(_PenalisedPredictor):
         Weight of the variance of the mean squared errors, on the outcome in standard units; 0 is
         least squares with equal weights of the environments.
     n_starts : int, default=5
-        Random starting points, besides least squares and zero.
+        Random starting points, and as many environments' own least squares at most, besides least
+        squares and zero.
     max_iter : int, default=1000
         Iterations from each.
     formula : str, optional

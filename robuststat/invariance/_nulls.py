@@ -268,7 +268,10 @@ def hsic_permutation(
         keep = values > 1e-10 * values[-1]
         features = vectors[:, keep] * np.sqrt(values[keep])
     else:
-        omega, shift = rng.normal(size=HSIC_FEATURES) / width, rng.uniform(0, 2 * np.pi, 200)
+        omega, shift = (
+            rng.normal(size=HSIC_FEATURES) / width,
+            rng.uniform(0, 2 * np.pi, HSIC_FEATURES),
+        )
         features = np.sqrt(2 / HSIC_FEATURES) * np.cos(np.outer(resid, omega) + shift)
         features -= features.mean(axis=0)
     draws = np.empty(n_perm + 1)

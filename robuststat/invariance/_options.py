@@ -21,9 +21,17 @@ def _is_test(value: Any) -> str | None:
     return None if known else f"one of {words}, or a function (residuals, rest) -> p-value"
 
 
+def _depth(value: Any) -> float:
+    """Return the number of axes; infinite for rows of different lengths."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return math.inf
+
+
 def _is_representation(value: Any) -> str | None:
     fine = value is None or callable(value) or hasattr(value, "transform")
-    fine = fine or (isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) <= 2)
+    fine = fine or (isinstance(value, (list, tuple, np.ndarray)) and _depth(value) <= 2)
     return (
         None
         if fine

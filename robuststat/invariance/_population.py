@@ -140,8 +140,10 @@ def population_gap(
     0.25
     """
     K = len(B_list)
+    if not K:
+        raise ParameterError("B_list is empty. Pass one matrix an environment.")
     constants = [np.zeros(np.shape(B_list[0])[0])] * K if mu_list is None else mu_list
-    if K < 1 or len(Omega_list) != K or len(constants) != K:
+    if len(Omega_list) != K or len(constants) != K:
         raise ParameterError(
             f"B_list, Omega_list and mu_list have {K}, {len(Omega_list)} and {len(constants)} "
             "environments. Pass one entry an environment in each."
@@ -175,6 +177,11 @@ def _implied(B: ArrayLike, Omega: ArrayLike, mu: ArrayLike, e: int) -> tuple[Arr
         raise ParameterError(
             f"Environment {e}: B has shape {effects.shape}, Omega {noise.shape} and mu "
             f"{shift.shape}. For d nodes they must be (d, d), (d,) or (d, d), and (d,)."
+        )
+    finite = all(np.isfinite(v).all() for v in (effects, noise, shift))
+    if not finite or np.linalg.eigvalsh(noise)[0] < 0:
+        raise ParameterError(
+            f"Environment {e}: B, Omega and mu must be finite, and Omega no negative variance."
         )
     system = np.eye(d) - effects
     if np.linalg.matrix_rank(system) < d:

@@ -59,7 +59,7 @@ class InvariantRegressor(EnvPredictor):
         whose largest excess risk in an environment is smallest; "average" averages the pooled
         least squares of all accepted sets; "intersection" uses the variables in every accepted
         set.
-    test : {"normal", "chow", "correlation"}, default="normal"
+    test : {"normal", "chow" (or "exact"), "correlation"}, default="normal"
         Test of exact invariance, for "average" and "intersection".
     alpha : float, default=0.05
         Its level.

@@ -10,7 +10,7 @@ from scipy import optimize
 
 from robuststat._core.errors import ConvergenceWarning, IdentificationError, warn
 from robuststat._core.types import Array
-from robuststat.invariance._intake import EnvRows
+from robuststat.invariance._rows import EnvRows
 
 Objective = Callable[[Array], tuple[float, Array]]
 

@@ -109,15 +109,20 @@ class EnvRows:
         return env_moments(self.X, self.y, self.codes, self.levels, self.names, self.weights)
 
 
-def environment_labels(env: Any, n_rows: int) -> Any:
+def environment_labels(env: Mapping[Any, Any], X: Any) -> Any:
     """Turn a mapping from environment to row positions into one label a row."""
-    if not isinstance(env, Mapping):
-        return env
+    table = as_table(X)
+    shape = np.shape(X) if table is None else (table.n_rows,)
+    if not shape:
+        raise DataError(f"env= gives row positions, but X={X!r} has no rows.")
+    n_rows = shape[0]
     labels = np.full(n_rows, -1)
     for code, (name, rows) in enumerate(env.items()):
         index = np.asarray(rows)
-        if index.dtype.kind not in "iu" or (
-            index.size and not -1 < index.min() <= index.max() < n_rows
+        if (
+            index.dtype.kind not in "iu"
+            or index.ndim != 1
+            or (index.size and not -1 < index.min() <= index.max() < n_rows)
         ):
             raise RoleError(
                 f"env[{name!r}] must hold row positions in 0..{n_rows - 1}; got {rows!r}."
@@ -130,8 +135,8 @@ def environment_labels(env: Any, n_rows: int) -> Any:
             f"env leaves {int((labels < 0).sum())} of {n_rows} rows without an environment (first: "
             f"row {int(np.argmax(labels < 0))}). Give each row one."
         )
-    names = np.array(list(env), dtype=object)
-    return names[labels]
+    # Not np.array(list(env)): tuples would become rows.
+    return np.fromiter(env, dtype=object, count=len(env))[labels]
 
 
 def read_rows(
@@ -139,8 +144,7 @@ def read_rows(
 ) -> EnvRows:
     """Read the arguments of ``fit`` of an estimator with the family's options."""
     if isinstance(env, Mapping):
-        table = as_table(X)
-        env = environment_labels(env, np.shape(X)[0] if table is None else table.n_rows)
+        env = environment_labels(env, X)
     terms = Terms(formula=estimator.formula, fit_intercept=estimator.fit_intercept)
 
     def read(value: Any) -> RoleData:
@@ -162,7 +166,7 @@ def read_rows(
 
 
 def _represented(estimator: Any, data: RoleData) -> EnvRows:
-    intercept, matrix, names = _without_intercept(estimator, data)
+    intercept, matrix, names = _without_intercept(data)
     function, labels = bind_representation(estimator.representation, matrix, names)
     design: Any = data.design
     if function is not None:
@@ -191,7 +195,7 @@ def _represented(estimator: Any, data: RoleData) -> EnvRows:
     return rows
 
 
-def _without_intercept(estimator: Any, data: RoleData) -> tuple[bool, Array, tuple[str, ...]]:
+def _without_intercept(data: RoleData) -> tuple[bool, Array, tuple[str, ...]]:
     """Whether there is an intercept, and the design without it."""
     if INTERCEPT not in data.names:
         return False, data.X, data.names
@@ -251,6 +255,8 @@ def linear_map(representation: Any, names: Sequence[str]) -> tuple[Array | None,
         return None, tuple(names)
     array = np.asarray(representation)
     if array.ndim == 2 and array.size:
+        if array.dtype.kind not in "fiub":
+            raise ParameterError("representation= as an array (k', p) must hold numbers.")
         phi = np.asarray(array, dtype=np.float64)
         if phi.shape[1] != p or not np.isfinite(phi).all():
             raise ParameterError(
@@ -260,7 +266,12 @@ def linear_map(representation: Any, names: Sequence[str]) -> tuple[Array | None,
         return phi, tuple(f"z{j}" for j in range(len(phi)))
     chosen = list(representation)
     positions = [list(names).index(c) if c in names else c for c in chosen]
-    bad = [c for c in positions if isinstance(c, (str, bool)) or not 0 <= int(c) < p]
+    # Booleans are no positions: a mask would pick the columns 0 and 1.
+    bad = [
+        c
+        for c in positions
+        if isinstance(c, bool) or not isinstance(c, (int, np.integer)) or not 0 <= c < p
+    ]
     if bad or len(set(positions)) < len(positions):
         what = f"{bad[0]!r} is not a covariate" if bad else "a covariate is named twice"
         raise ParameterError(

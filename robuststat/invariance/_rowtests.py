@@ -12,7 +12,7 @@ from robuststat._core.errors import ParameterError, warn
 from robuststat._core.glm import FAMILIES, glm_sums
 from robuststat._core.types import Array, IntArray
 from robuststat.invariance import _nulls as nulls
-from robuststat.invariance._intake import EnvRows
+from robuststat.invariance._rows import EnvRows
 from robuststat.invariance._search import as_tuples
 
 ROW_TESTS = nulls.ROW_TESTS

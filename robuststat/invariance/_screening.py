@@ -9,7 +9,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import lars_path_gram
 
 from robuststat._core.types import Array, IntArray
-from robuststat.invariance._intake import EnvRows
+from robuststat.invariance._rows import EnvRows
 
 # Up to this many covariates "auto" searches all.
 _MAX_PLAIN = 20

@@ -41,11 +41,6 @@ class Sizes:
     rest: Array
 
 
-def plain_sizes(n_env: Array) -> Sizes:
-    """Sizes of environments without weights."""
-    return Sizes(n_env, n_env, n_env, n_env.sum() - n_env)
-
-
 def two_sided_f(ratio: Array, d1: Array, d2: Array) -> Array:
     """Two-sided p-value of a variance ratio, accurate in both tails with one tail evaluated."""
     low = ratio <= 1.0

@@ -9,8 +9,8 @@ from sklearn.utils import Bunch
 
 from robuststat._core.types import BoolArray
 from robuststat.invariance._gap import env_model, homoscedastic_test
-from robuststat.invariance._intake import EnvRows
 from robuststat.invariance._moments import EnvMoments
+from robuststat.invariance._rows import EnvRows
 
 # Environments from which whole ones are set aside rather than rows of each.
 _MANY_ENV = 10

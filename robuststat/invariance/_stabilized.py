@@ -21,11 +21,11 @@ from robuststat.invariance._engine import (
 from robuststat.invariance._intake import (
     ROW_CHECKS,
     EnvPredictor,
-    EnvRows,
     read_rows,
     refuse_constant,
     refuse_small,
 )
+from robuststat.invariance._rows import EnvRows
 from robuststat.invariance._search import SetTable, as_tuples, bits, fits, members
 
 _TOP_SHARE = 0.1

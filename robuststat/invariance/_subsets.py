@@ -27,14 +27,13 @@ from robuststat.invariance._engine import (
 )
 from robuststat.invariance._intake import (
     ROW_CHECKS,
-    EnvRows,
     read_rows,
     refuse_constant,
     refuse_constant_moments,
     refuse_small,
 )
 from robuststat.invariance._moments import EnvMoments
-from robuststat.invariance._rows import check_outcome
+from robuststat.invariance._rows import EnvRows, check_outcome
 from robuststat.invariance._rowtests import BINARY_TESTS, ROW_TESTS, RowTest, choose_test
 from robuststat.invariance._screening import SCREENINGS, screened
 from robuststat.invariance._search import (

@@ -262,9 +262,10 @@ class InvarianceTest(InvarianceAnswers):
             rows = replace(keep_rows(rows, kept), dropped=dropped)
         model = env_model(moments, intercept=rows.intercept)
         test = steps.resolve_test(self.test, rows.y, self.compat)
-        spread = brown_forsythe(
-            rows.y - rows.design() @ model.pooled.coef[0], rows.codes, rows.n_env
-        )
+        resid = rows.y - rows.design() @ model.pooled.coef[0]
+        if rows.weights is not None:
+            resid = resid * np.sqrt(rows.weights)
+        spread = brown_forsythe(resid, rows.codes, rows.n_env)
         return self._finish(model, test, rows, rows.data, dropped, spread)
 
     def fit_stream(  # type: ignore[override]
@@ -376,7 +377,7 @@ class InvarianceTest(InvarianceAnswers):
         self, model: EnvModel, chow: CoefTest, null: NullTest, found: steps.Variances
     ) -> None:
         names, levels = list(steps.coefficient_names(model)), list(model.moments.levels)
-        index = pd.Index(levels, name="env")
+        index = pd.Index(levels, name="env", tupleize_cols=False)
         known = np.einsum("eii->ei", model.fits.inverse) > 0
         coef = np.where(known, model.fits.coef, np.nan)
         spread = np.sqrt(np.where(known, np.einsum("eii->ei", found.environment), np.nan))

@@ -184,9 +184,7 @@ def _check_variation(data: IVData) -> None:
         warn(f"y is {data.y[used][0]:g} in every row: the estimate is 0 with standard error 0.")
 
 
-def variance_kind(
-    vcov: str | None, data: IVData, *, with_iid: bool = True, minimum: int = 10
-) -> str:
+def variance_kind(vcov: str | None, data: IVData, *, minimum: int = 10) -> str:
     """Kind of variance: what was asked for, or HC0 without and CR0 with clusters.
 
     Raises

@@ -18,7 +18,7 @@ from robuststat.iv._classical_base import EFFECT, IVEstimator, refuse
 from robuststat.iv._classical_intake import IVData, dropped_rows
 from robuststat.iv._confset import ConfidenceSet, ScoreSets, anderson_rubin, quadratic_set
 from robuststat.iv._doc import shared_parameters
-from robuststat.iv._linear import Partialled, ReducedForm, partial_out
+from robuststat.iv._linear import ReducedForm, partial_out
 from robuststat.iv._strength import first_stage, strength_lines, warn_weak
 from robuststat.result import InferenceResult
 
@@ -218,7 +218,7 @@ class IVSensitivity(ScoreSets, IVEstimator):
                 f"{data.n_obs} rows leave {self._df:g} degrees of freedom; at least 2 are needed. "
                 "Use more rows or fewer covariates."
             )
-        t = self._reduced_t(part)
+        t = self._reduced_t()
         self.rv_ = robustness_value(t, self._df)
         self.rv_alpha_ = robustness_value(t, self._df, self.level)
         self.xrv_ = extreme_robustness_value(t, self._df, self.level)
@@ -235,7 +235,7 @@ class IVSensitivity(ScoreSets, IVEstimator):
         self.pvalue_ = self._test.p_value(0.0)
         return self
 
-    def _reduced_t(self, part: Partialled) -> float:
+    def _reduced_t(self) -> float:
         """T value of the instrument for y - null a."""
         F = self._test.statistic(self.null)
         return float(np.sqrt(F))

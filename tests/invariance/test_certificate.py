@@ -227,7 +227,7 @@ def test_certificate_text_and_export(fit):
         ({"measure": "l1"}, "measure must be"),
         ({"centre": [0, 0], "radius": 1.0}, "with kind='split' only"),
         ({"kind": "split", "centre": [0, 0]}, "centre and radius go together"),
-        ({"kind": "split", "centre": [0], "radius": 1.0}, "centre must have 2 values"),
+        ({"kind": "split", "centre": [0], "radius": 1.0}, "centre must have 2 finite values"),
         ({"eta": 0.1}, "eta= is for kind='random_effects'"),
         ({"kind": "random_effects", "eta": 0.5}, "eta must be None or a number in"),
         ({"kind": "random_effects", "measure": "risk"}, "is for measure='coef'"),

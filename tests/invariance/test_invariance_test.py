@@ -483,3 +483,25 @@ def test_r_factor_of_the_predictive_test(draw):
         theirs.table["statistic"], ours.table["statistic"] * 159 / 160, rtol=1e-12
     )
     assert "H0: each of the 3 environments is predicted" in str(ours)
+
+
+def test_weights_that_are_inverse_variances_leave_equal_spread():
+    rng = np.random.default_rng(0)
+    env = np.repeat(["a", "b"], 300)
+    spread = np.where(env == "a", 1.0, 3.0)
+    x = rng.normal(size=(600, 2))
+    y = x[:, 0] + spread * rng.normal(size=600)
+    plain = InvarianceTest().fit(x, y, env=env)
+    weighted = InvarianceTest().fit(x, y, env=env, sample_weight=spread**-2.0)
+    assert plain.variance_pvalue_ < 1e-6
+    assert weighted.variance_pvalue_ > 0.01
+
+
+@pytest.mark.parametrize("centre", [[np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0], ["a", "b", "c"]])
+def test_centre_of_a_certificate_is_finite(centre):
+    rng = np.random.default_rng(0)
+    env = np.repeat(np.arange(30), 20)
+    x = rng.normal(size=(600, 2))
+    est = InvarianceTest().fit(x, x[:, 0] + rng.normal(size=600), env=env)
+    with pytest.raises(ValueError, match="centre"):
+        est.certificate(kind="split", centre=centre, radius=1.0)

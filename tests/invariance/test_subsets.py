@@ -27,10 +27,10 @@ from robuststat import (
 from robuststat._core.errors import DataError, ParameterError, RoleError
 from robuststat.invariance import _engine
 from robuststat.invariance._search import (
+    Sizes,
     env_pvalues,
     hitting_sets,
     minimal_sets,
-    plain_sizes,
     two_sided_f,
 )
 from robuststat.testing import with_invented_roles
@@ -277,8 +277,9 @@ def test_tails_that_would_be_capped_are_left_out(K, rows):
     mean = rng.normal(size=(4000, K)) / np.sqrt(rows)
     ss = rng.chisquare(rows - 1, size=(4000, K))
     # With a factor of 1/4 nothing is capped, so that every tail is evaluated.
-    whole = env_pvalues(plain_sizes(n), mean, ss, 0.25)
-    short = env_pvalues(plain_sizes(n), mean, ss, factor)
+    sizes = Sizes(n, n, n, n.sum() - n)
+    whole = env_pvalues(sizes, mean, ss, 0.25)
+    short = env_pvalues(sizes, mean, ss, factor)
     final = [np.minimum(1.0, factor * p.min(axis=1)) for p in (short, whole)]
     assert_allclose(final[0], final[1], rtol=0, atol=0)
     assert 0 < (final[0] == 1).mean() < 1
@@ -466,8 +467,8 @@ def test_bad_input_is_named():
     bad("'x2' has 1 missing values", X=holes)
     bad("needs env=", RoleError, env=None)
     bad("env has 3 values", RoleError, env=[0, 1, 2])
-    bad("rows are in none", RoleError, env={"a": [0, 1], "b": [2]})
-    bad("outside 0..399", RoleError, env={"a": [0, 400]})
+    bad("rows without an environment", RoleError, env={"a": [0, 1], "b": [2]})
+    bad("row positions in 0..399", RoleError, env={"a": [0, 400]})
     bad("alpha must be a number", ParameterError, options={"alpha": 1.0})
     bad("eps must be a number", ParameterError, options={"eps": -0.1})
     bad("test must be one of", ParameterError, options={"test": "anova"})
