@@ -80,6 +80,15 @@ def delta_method(
     )
 
 
+def check_model(est: Any, func: Any, law: Any) -> None:
+    """Refuse what is not a function and a law, in the words of ``fit``."""
+    if not callable(func) or law is None:
+        raise ParameterError(
+            f"{type(est).__name__}.fit takes a function and a law: fit(func, law); got "
+            f"{type(func).__name__} and {type(law).__name__}."
+        )
+
+
 class SamplingEstimator(InferenceEstimator):
     """Base of estimators whose data are a function and a probability law."""
 
@@ -164,4 +173,6 @@ class SamplingEstimator(InferenceEstimator):
         from robuststat.sampling._plots import plot_weights
 
         check_is_fitted(self, "result_")
+        if not hasattr(self, "diagnostics_"):
+            raise ParameterError(f"{type(self).__name__} keeps no diagnostics of weights to draw.")
         return plot_weights(self.diagnostics_, self.n_final_, ax)

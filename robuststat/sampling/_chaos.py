@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -226,7 +227,8 @@ def design_matrix(axes: list[Axis], powers: IntArray, X: Array) -> Array:
 def solve(gram: Array, cross: Array) -> Array:
     """Coefficients (P, m) of least squares from B'B and B'Y; collinear columns share theirs."""
     try:
-        return np.asarray(scipy_linalg.solve(gram, cross, assume_a="pos"))
+        with warnings.catch_warnings(action="error", category=scipy_linalg.LinAlgWarning):
+            return np.asarray(scipy_linalg.solve(gram, cross, assume_a="pos"))
     except (np.linalg.LinAlgError, scipy_linalg.LinAlgWarning):
         return np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0])
 

@@ -293,12 +293,7 @@ class FailureProbability(SamplingEstimator):
                 f"Largest relative standard error: {np.nanmax(table['relative_error']):.3g}",
             ),
         )
-        if levels.runner.n_failed:
-            notes = [
-                *notes,
-                f"{levels.runner.n_failed} runs failed and were left out; the estimates are "
-                "biased if failing depends on the outcome.",
-            ]
+        notes = [*notes, *report.failed_note(levels.runner.n_failed)]
         return report.make_result(
             estimate,
             list(climb.events.names),

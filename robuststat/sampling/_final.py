@@ -148,7 +148,7 @@ class FinalSample:
             batch = 64 if first else self._batch()
             sizes = _block_sizes(min(left, batch if first else _WAVE * batch), batch)
             blocks = [proposal.draw(self.problem, m, self.options.next_rng()) for m in sizes]
-            self._process(np.vstack(blocks), sizes, batch, 0)
+            self._process(np.vstack(blocks), sizes, min(batch, self._batch()), 0)
             left -= sum(sizes)
 
     def _add_scrambles(self, n: int) -> None:

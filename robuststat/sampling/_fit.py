@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 from sklearn.utils import Bunch
 
 from robuststat._core.errors import ParameterError
 from robuststat._core.rng import spawn_seeds
 from robuststat._core.types import Array
+from robuststat._results.intervals import critical_value
 from robuststat.result import InferenceResult
 from robuststat.sampling import _report as report
 from robuststat.sampling._checkpoint import Checkpoint, run_key
@@ -41,7 +41,6 @@ _NOT_IN_KEY = {
     *("n_jobs", "backend", "checkpoint", "on_error", "keep_sample", "callback", "verbose"),
     *("vectorized", "user_controls", "start"),
 }
-_Z95 = 1.959963984540054
 _CHECKS = 20  # looks at the half widths with stop="target"
 
 
@@ -148,6 +147,11 @@ def run(est: Any, live: Live) -> None:
         final.log2_size = max(log2_size, 3)
         step = first = 2**final.log2_size
         first = 8 * step
+        if first > budget:
+            raise ParameterError(
+                f"sampler='rqmc' has {budget} points left for the final sample and needs at least "
+                f"{first}. Raise n_budget."
+            )
     else:
         step = first = max(budget // _CHECKS, 2)
     final.extend(first)
@@ -159,7 +163,7 @@ def run(est: Any, live: Live) -> None:
 def _precise(est: Any, live: Live) -> bool:
     found = live.final.estimate()
     variance = found.covariance if found.covariance.ndim == 1 else np.diag(found.covariance)
-    z = _Z95 if np.isinf(found.df) else -float(special.stdtrit(found.df, 0.025))
+    z = critical_value(0.95, found.df)
     half = z * np.sqrt(variance)
     return bool((half[~found.dead] <= est.tol * np.abs(found.mean[~found.dead])).all())
 
@@ -262,11 +266,7 @@ def _status(est: Any, live: Live) -> str:
 
 def _run_notes(est: Any, live: Live) -> list[str]:
     notes = list(live.learned.notes)
-    if live.runner.n_failed:
-        notes.append(
-            f"{live.runner.n_failed} runs failed and were left out; the estimates are biased if "
-            "failing depends on the outcome."
-        )
+    notes += report.failed_note(live.runner.n_failed)
     if est.stop == "target":
         notes.append(
             f"stopped by a look at the intervals: {_status(est, live)}. Such intervals are "

@@ -16,6 +16,7 @@ from robuststat._core.types import Array
 from robuststat.result import InferenceResult
 from robuststat.sampling._base import SamplingEstimator, delta_method
 from robuststat.sampling._iscv import AdaptiveISCV
+from robuststat.sampling._laws import read_laws
 
 __all__ = ["LawImpact"]
 
@@ -137,6 +138,9 @@ class LawImpact(SamplingEstimator):
         sampler.set_params(n_budget=self.n_budget)
         if sampler.random_state is None:
             sampler.set_params(random_state=self.random_state)
+        laws, keys, _ = read_laws(law) if law is not None else ([], None, False)
+        if len(laws) > 1:  # a wrong name costs no run
+            _reference_name(self.reference, keys or [f"law{j + 1}" for j in range(len(laws))])
         sampler.fit(func, law)
         if sampler.n_laws_ < 2 or sampler.n_outputs_ > 1:
             raise ParameterError(

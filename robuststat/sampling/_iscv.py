@@ -16,7 +16,7 @@ from robuststat._core.params import Check, any_of, in_range, is_bool, is_string,
 from robuststat._core.rng import RandomState
 from robuststat._core.types import Array
 from robuststat.sampling import _fit
-from robuststat.sampling._base import SamplingEstimator
+from robuststat.sampling._base import SamplingEstimator, check_model
 from robuststat.sampling._fit_components import Family
 from robuststat.sampling._pilot import Signed
 
@@ -42,7 +42,11 @@ def _is_path(value: Any) -> str | None:
 def _is_weights(value: Any) -> str | None:
     if isinstance(value, str):
         return one_of("equal", "relative")(value)
-    return None if np.ndim(value) == 1 else "'equal', 'relative' or an array of J numbers"
+    try:
+        fine = np.asarray(value, dtype=np.float64).ndim == 1
+    except (TypeError, ValueError):
+        fine = False
+    return None if fine else "'equal', 'relative' or an array of J numbers"
 
 
 def _is_user(value: Any) -> str | None:
@@ -322,11 +326,7 @@ class AdaptiveISCV(SamplingEstimator):
             the first batch.
         """
         self._check_parameters()
-        if not callable(func) or law is None:
-            raise ParameterError(
-                f"{type(self).__name__}.fit takes a function and a law: fit(func, law); got "
-                f"{type(func).__name__} and {type(law).__name__}."
-            )
+        check_model(self, func, law)
         self._live = _fit.prepare(self, func, law)
         self._func, self._law = func, law
         _fit.run(self, self._live)

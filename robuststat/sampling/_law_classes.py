@@ -212,7 +212,12 @@ class PairLaw(Law):
         return draw_matrix(self.sampler(n, rng), n, self.dim)
 
     def logpdf(self, X: Array) -> Array:
-        return np.asarray(self.density(X), dtype=np.float64).reshape(len(X))
+        out = np.asarray(self.density(X), dtype=np.float64)
+        if out.size != len(X):
+            raise DataError(
+                f"logpdf returned shape {out.shape} for {len(X)} rows; expected ({len(X)},)."
+            )
+        return out.reshape(len(X))
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,11 @@ def as_law(obj: Any) -> Law:
         return _marginal_law(obj)
     if hasattr(obj, "cov") and hasattr(obj, "mean") and _is_scipy_normal(obj):
         return _normal_law(obj.mean, obj.cov)
+    if hasattr(obj, "freeze"):
+        raise ParameterError(
+            f"law is scipy.stats.{obj.name} without parameters. Call it, as in "
+            "scipy.stats.norm(0, 1)."
+        )
     if hasattr(obj, "logpdf") and hasattr(obj, "rvs"):
         return _pair_law(_FrozenSampler(obj), obj.logpdf)
     if hasattr(obj, "getSample") and hasattr(obj, "computeLogPDF"):

@@ -67,7 +67,7 @@ class Marginal:
         """Return the normal score Phi^-1(F(x))."""
         if self.kind in ("normal", "lognormal"):
             z = (self.natural(x) - self.centre) / self.scale
-            return np.where(np.isnan(z), -np.inf, z)
+            return np.where(np.isnan(z), -_SCORE_LIMIT, z)  # as for the kinds below
         low, high = self.law.cdf(x), _upper_tail(self.law, x)
         # The smaller tail has the digits.
         z = np.where(low <= 0.5, special.ndtri(low), -special.ndtri(high))

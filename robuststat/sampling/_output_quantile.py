@@ -249,12 +249,7 @@ class OutputQuantile(SamplingEstimator):
     ) -> Any:
         names, estimate, vcov = found
         learned, J = levels.climb.learned, levels.climb.events.n
-        if levels.runner.n_failed:
-            notes = [
-                *notes,
-                f"{levels.runner.n_failed} runs failed and were left out; the estimates are "
-                "biased if failing depends on the outcome.",
-            ]
+        notes = [*notes, *report.failed_note(levels.runner.n_failed)]
         words = report.Words(
             call=self._call(),
             method="Quantiles by multilevel importance sampling",

@@ -135,7 +135,8 @@ def run_pilot(
 ) -> tuple[Problem, Pool, LearnOptions]:
     """First batch; a few runs come first, to learn how many outputs there are."""
     n_first = min(64, len(points))
-    parts = [run_points(problem, start, runner, points[:n_first], n_first)]
+    first = min(runner.options.batch_size or n_first, n_first)
+    parts = [run_points(problem, start, runner, points[:n_first], first)]
     if runner.n_outputs is None:
         raise DataError(f"func failed at every one of its first {n_first} runs. Mend it.")
     problem = problem.paired(runner.n_outputs)

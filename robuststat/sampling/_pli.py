@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from robuststat._core.errors import ParameterError
 from robuststat._core.params import Check, in_range, one_of
 from robuststat._core.rng import RandomState
 from robuststat._core.types import Array
-from robuststat.sampling._base import SamplingEstimator
+from robuststat.sampling._base import SamplingEstimator, check_model
 from robuststat.sampling._laws import as_law
 from robuststat.sampling._pli_fit import (
     INDEX_COLUMNS,
@@ -45,7 +44,9 @@ def _is_deltas(value: Any) -> str | None:
 
 
 def _is_inputs(value: Any) -> str | None:
-    fine = isinstance(value, (list, tuple)) and len(value) > 0 and len(set(value)) == len(value)
+    fine = isinstance(value, (list, tuple)) and len(value) > 0
+    fine = fine and all(isinstance(one, (str, int, np.integer)) for one in value)
+    fine = fine and len(set(value)) == len(value)
     return None if fine else "a list of different names or positions of inputs"
 
 
@@ -229,11 +230,7 @@ class PerturbedLawIndices(SamplingEstimator):
             of the index cannot be computed for.
         """
         self._check_parameters()
-        if not callable(func) or law is None:
-            raise ParameterError(
-                f"{type(self).__name__}.fit takes a function and a law: fit(func, law); got "
-                f"{type(func).__name__} and {type(law).__name__}."
-            )
+        check_model(self, func, law)
         design = make_design(as_law(law), self.deltas, self.moment, self.inputs)
         rows = sample_rows(self, func, design)
         weights = design.weights(rows.X, rows.base)

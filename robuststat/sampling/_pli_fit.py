@@ -27,7 +27,7 @@ from robuststat.sampling._laws import Law
 from robuststat.sampling._psis import khat_threshold, kish, pareto_khat
 from robuststat.sampling._quantiles import tail_quantile
 from robuststat.sampling._rare import learn_levels, raw_outputs
-from robuststat.sampling._report import Words, _some, make_result
+from robuststat.sampling._report import Words, _some, failed_note, make_result
 from robuststat.sampling._tilt import Axis, Tilt, TiltedLaw, find_tilt, read_axes
 
 __all__ = [
@@ -320,12 +320,7 @@ def _notes(est: Any, design: Design, rows: Rows, targets: Targets) -> list[str]:
             "deltas."
         )
         warn(notes[-1], OverlapWarning)
-    if rows.n_failed:
-        notes.append(
-            f"{rows.n_failed} runs failed and were left out; the estimates are biased if failing "
-            "depends on the outcome."
-        )
-    return notes
+    return notes + failed_note(rows.n_failed)
 
 
 def report_indices(

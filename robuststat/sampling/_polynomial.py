@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -96,7 +97,8 @@ def least_squares(B: Array, Y: Array) -> Array:
     """Coefficients (P, m) of least squares; collinear columns share theirs."""
     gram, cross = B.T @ B, B.T @ Y
     try:
-        return np.asarray(scipy_linalg.solve(gram, cross, assume_a="pos"))
+        with warnings.catch_warnings(action="error", category=scipy_linalg.LinAlgWarning):
+            return np.asarray(scipy_linalg.solve(gram, cross, assume_a="pos"))
     except (np.linalg.LinAlgError, scipy_linalg.LinAlgWarning):
         return np.asarray(np.linalg.lstsq(B, Y, rcond=None)[0])
 

@@ -14,6 +14,7 @@ from robuststat._core.errors import ConvergenceWarning, OverlapWarning, Paramete
 from robuststat._core.params import Check, any_of, in_range, is_bool, is_string, one_of, optional
 from robuststat._core.rng import spawn_seeds
 from robuststat._core.types import Array, BoolArray
+from robuststat.sampling._base import check_model
 from robuststat.sampling._climb import Climb, climb
 from robuststat.sampling._controls import OwnControls
 from robuststat.sampling._events import Events
@@ -89,11 +90,7 @@ def learn_levels(
     ParameterError
         For several laws, or options that do not go together.
     """
-    if not callable(func) or law is None:
-        raise ParameterError(
-            f"{type(est).__name__}.fit takes a function and a law: fit(func, law); got "
-            f"{type(func).__name__} and {type(law).__name__}."
-        )
+    check_model(est, func, law)
     names = ("learn_fraction", "n_batches", "defensive", "space", "start", "checkpoint")
     options = {name: getattr(est, name) for name in (*names, "batch_size", "keep_sample")}
     engine = AdaptiveISCV(

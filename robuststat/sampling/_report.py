@@ -98,6 +98,16 @@ def _some(names: list[str], chosen: BoolArray) -> str:
     return ", ".join(picked[:5]) + (f" and {len(picked) - 5} more" if len(picked) > 5 else "")
 
 
+def failed_note(n_failed: int) -> list[str]:
+    """Say that runs failed; no line when none did."""
+    if not n_failed:
+        return []
+    return [
+        f"{n_failed} runs failed and were left out; the estimates are biased if failing depends on "
+        "the outcome."
+    ]
+
+
 def tell(
     found: Judgement,
     names: list[str],

@@ -10,6 +10,7 @@ import pandas as pd
 
 from robuststat._core.errors import DataError, ParameterError
 from robuststat._core.params import Check, is_bool
+from robuststat._core.table import to_float
 from robuststat._core.types import Array
 from robuststat.sampling import _report as report
 from robuststat.sampling._base import SamplingEstimator
@@ -120,7 +121,7 @@ class ReweightedExpectation(SamplingEstimator):
             )
         Y, outputs = _columns(func, "the outputs")
         log_f, laws = _columns(law, "the log-densities of the targets", infinite=True)
-        log_q = np.asarray(log_q, dtype=np.float64).ravel()
+        log_q = to_float(np.ravel(log_q), "log_q")
         weight = _weights(Y, log_f, log_q, self.normalise)
         y_col, law_col = pair_up(Y.shape[1], log_f.shape[1])
         values = weight[:, law_col] * Y[:, y_col]
@@ -129,6 +130,8 @@ class ReweightedExpectation(SamplingEstimator):
         sums = Diagnostics(len(y_col), weight.shape[1])
         sums.update(weight, values, v)
         table = weight_table(sums, law_col)
+        if self.normalise:  # the weights' mean is not known to be one
+            table["weight_z"] = np.nan
         table.index = pd.Index(names, name="term")
         self._report(estimate, table, names, len(Y))
         return self

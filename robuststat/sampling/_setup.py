@@ -146,7 +146,8 @@ def _check_combination(est: Any, laws: list[Law], fraction: float, share: float)
     if rqmc and est.controls == "all":
         raise ParameterError(
             "controls='all' regresses on the final sample what its scrambles are to average out; "
-            "it made errors five hundred times larger. Use controls='own' with sampler='rqmc'."
+            "it made errors hundreds of times larger in a test with one input. Use controls='own' "
+            "with sampler='rqmc'."
         )
     from_laws = fraction == 0 or share > 0
     if rqmc and from_laws and not all(law.transforms for law in laws):

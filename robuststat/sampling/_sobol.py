@@ -13,7 +13,7 @@ from robuststat._core.errors import ParameterError
 from robuststat._core.params import Check, any_of, in_range, is_bool, is_string, one_of, optional
 from robuststat._core.rng import RandomState
 from robuststat._core.types import Array
-from robuststat.sampling._base import SamplingEstimator
+from robuststat.sampling._base import SamplingEstimator, check_model
 from robuststat.sampling._iscv import AdaptiveISCV, _is_backend, _is_callable, _is_path
 from robuststat.sampling._law_classes import EmpiricalLaw, Law, MarginalLaw, NormalLaw, PairLaw
 from robuststat.sampling._laws import as_law, check_law
@@ -238,11 +238,7 @@ class SobolIndices(SamplingEstimator):
             For outputs of wrong shape, runs that fail, or a constant function.
         """
         self._check_parameters()
-        if not callable(func) or law is None:
-            raise ParameterError(
-                f"SobolIndices.fit takes a function and a law: fit(func, law); got "
-                f"{type(func).__name__} and {type(law).__name__}."
-            )
+        check_model(self, func, law)
         self._check_options()
         read = as_law(law)
         check_law(read, "law")
@@ -374,7 +370,9 @@ def _plan(groups: Mapping[str, Sequence[Any]] | None, names: tuple[str, ...], se
     members: dict[str, list[int]] = {}
     taken: dict[int, str] = {}
     for name, inputs in (groups or {}).items():
-        listed = [inputs] if isinstance(inputs, str) else list(inputs)
+        listed: list[Any] = (
+            list(inputs) if isinstance(inputs, (list, tuple, np.ndarray)) else [inputs]
+        )
         for one in listed:
             known = names.index(one) if isinstance(one, str) and one in names else one
             if isinstance(known, (str, bool)) or known not in range(len(names)):

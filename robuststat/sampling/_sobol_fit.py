@@ -166,6 +166,10 @@ def _runner(est: Any, func: Callable[[Array], Any], law: MarginalLaw, total: int
     checkpoint = None
     if est.checkpoint is not None:
         params = {k: v for k, v in est.get_params(deep=False).items() if k not in _NOT_IN_KEY}
+        # Inputs with tails are drawn wider for the polynomials.
+        params["wider"] = est.controls == "chaos" and any(
+            not make_axis(marginal).bounded for marginal in law.marginals
+        )
         checkpoint = Checkpoint(est.checkpoint, run_key(type(est).__name__, params, [law]))
     return Runner(func, options, checkpoint)
 

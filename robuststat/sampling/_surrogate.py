@@ -110,7 +110,8 @@ def surrogate_values(
     """
     coordinates = common_coordinates(problem.laws)
     t = coordinates(X)
-    inside = np.asarray(np.isfinite(t).all(axis=1))  # elsewhere every weight is zero
+    # Scores outside the support are cut off, not infinite: such rows have no weight.
+    inside = np.asarray(np.isfinite(t).all(axis=1) & (weight > 0).any(axis=1))
     t_in, Y_in, folds_in = t[inside], Y[inside], folds[inside]
     best, losses = choose_degree(t_in, Y_in, folds_in, _LARGEST_DEGREE)
     degree = best if degree is None else degree

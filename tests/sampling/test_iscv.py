@@ -15,6 +15,7 @@ from scipy import stats
 from robuststat import (
     AdaptiveISCV,
     DataError,
+    LawImpact,
     OverlapWarning,
     ParameterError,
     ReweightedExpectation,
@@ -188,8 +189,24 @@ def test_thin_pilot_is_never_silent():
     assert "Few points of the first batch" in str(est.summary()).replace("\n  ", " ")
 
 
-def test_missed_mass_is_noticed():
-    # Half of the mass is a second bump that one narrow component learns to leave.
+def test_missed_and_thin_mass_are_judged():
+    from types import SimpleNamespace
+
+    from robuststat.sampling._report import judge
+
+    v = np.random.default_rng(0).uniform([0.8, 0.9], [1.0, 1.1], size=(1000, 2))
+    sums = _tally.Diagnostics(2, 1)
+    sums.update(np.ones((1000, 1)), v, v)
+    pilot = SimpleNamespace(
+        pilot_mass=np.ones(2), pilot_se=np.full(2, 0.01), pilot_hits=np.array([50.0, 9.0])
+    )
+    table = _tally.weight_table(sums, np.zeros(2, dtype=int))
+    found = judge(pilot, SimpleNamespace(dead=np.zeros(2, dtype=bool)), table, sums)
+    np.testing.assert_array_equal(found.missed, [True, False])
+    np.testing.assert_array_equal(found.thin, [False, True])
+
+
+def test_missed_mass_is_said():
     from robuststat.sampling._report import Judgement, tell
 
     flags = [np.array([True, False])] + [np.zeros(2, dtype=bool)] * 3
@@ -632,3 +649,42 @@ def test_authors_hundred_laws(sampler):
     low, high = est.confint().to_numpy().T
     # One sample serves all laws, so that misses come together.
     assert ((low <= truth) & (truth <= high)).mean() > 0.7
+
+
+def test_starting_points_outside_the_support_have_no_weight():
+    law, start = stats.lognorm(0.5), stats.norm(1.0, 2.0)
+    est = AdaptiveISCV(3000, start=start, random_state=0).fit(lambda X: X[:, 0] ** 2, law)
+    assert abs(est.estimate_[0] - law.moment(2)) < 5 * est.std_error_[0]
+
+
+def test_no_call_of_the_function_has_more_rows_than_asked_for():
+    seen = []
+
+    def count(X):
+        seen.append(len(X))
+        return X[:, 0] ** 2
+
+    AdaptiveISCV(1000, batch_size=10, random_state=0).fit(count, stats.norm())
+    AdaptiveISCV(1000, batch_size=10, learn_fraction=0.0, random_state=0).fit(count, stats.norm())
+    assert max(seen) == 10
+
+
+@pytest.mark.parametrize(
+    ("law", "match"),
+    [
+        (stats.norm, "scipy.stats.norm without parameters"),
+        ([stats.norm, stats.norm], "without parameters"),
+        ((lambda n, rng: rng.normal(size=(n, 1)), lambda X: np.zeros(3)), "logpdf returned shape"),
+    ],
+)
+def test_laws_that_cannot_be_used_are_named(law, match):
+    with pytest.raises(ValueError, match=match):
+        AdaptiveISCV(1000, random_state=0).fit(lambda X: X[:, 0], law)
+
+
+def test_a_wrong_reference_costs_no_run():
+    calls = []
+    laws = {"now": [stats.norm()], "later": [stats.norm(0.2)]}
+    with pytest.raises(ParameterError, match="typo"):
+        LawImpact(1000, reference="typo").fit(lambda X: calls.append(1) or X[:, 0], laws)
+    assert not calls

@@ -19,7 +19,6 @@ from robuststat import (
     ParameterError,
 )
 from robuststat._core.errors import ConvergenceWarning
-from robuststat.sampling._climb import _Climber
 from robuststat.sampling._density import log_sum_exp
 from robuststat.sampling._events import read_thresholds, tail_events
 from robuststat.sampling._quantiles import tail_quantile, weighted_quantile
@@ -278,7 +277,8 @@ def test_direction_of_descent_is_free_of_monotone_transformations():
     found = steepest(X, np.ones((500, 2)), np.column_stack([-y, np.exp(-3 * y)]), _unit(20))
     np.testing.assert_allclose(found[0], found[1])
     assert found[0] @ direction > 0.99
-    assert not steepest(X, np.ones((500, 1)), np.ones((500, 1)) * 2.0, _unit(20)).sum() > 5
+    flat = steepest(X, np.ones((500, 1)), np.full((500, 1), 2.0), _unit(20))
+    assert np.isfinite(flat).all()
 
 
 def _unit(d):
@@ -303,7 +303,6 @@ def test_events_are_read():
     np.testing.assert_array_equal(tails.sign, [1, -1])
     values = tails.values(np.arange(100.0)[:, None])
     np.testing.assert_allclose(tails.targets(values, np.ones(100)) * tails.sign, [4, 90])
-    assert _Climber.__slots__  # points are not shared between fits
 
 
 def test_weighted_quantile_against_counting():
